@@ -1,0 +1,168 @@
+"""Where a credential comes from, in a fixed order; never logs a secret.
+
+1. ``auth=``, 2. ``noauth=True``, 3. ``username=`` and ``password=``, 4. ``authfile=``,
+5. hop's ``auth.toml`` at its default place, 6. netrc (``$NETRC``, else ``~/.netrc``).  Only when
+nothing at all was found is the session unauthenticated.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import netrc
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import certifi
+from hop.auth import AmbiguousCredentialError, Auth, load_auth, select_matching_auth
+from hop.configure import get_config_path
+
+from .errors import CredentialError, CredentialFileMissing
+
+__all__ = ["Credential", "find", "select", "with_ca"]
+
+log = logging.getLogger(__name__)
+
+#: What `client(auth=)` takes: hop's Auth or a list of them; False is unauthenticated.
+Credential: TypeAlias = Any
+
+
+def find(
+    username: str | None,
+    password: str | None,
+    auth: Credential,
+    authfile: str | os.PathLike[str] | None,
+    noauth: bool,
+    machines: Iterable[str],
+) -> Credential:
+    """Return the credential to connect with; False for an unauthenticated session.
+
+    Parameters
+    ----------
+    username, password, auth, authfile, noauth
+        As `client` takes them.
+    machines
+        The names under which the server may stand in a netrc file.
+
+    Raises
+    ------
+    CredentialError
+        Half a credential was given, or a file is missing, unsafe or broken.
+    """
+    if auth is not None and auth is not True:
+        return auth
+    if noauth:
+        return False
+    if username and password:
+        return Auth(username, password)
+    if username or password:
+        raise CredentialError(
+            "You must provide both a username and a password for basic authentication."
+        )
+    if authfile is not None:
+        return _from_auth_toml(Path(authfile))
+    default = Path(get_config_path("auth"))
+    if default.exists() or Path(get_config_path("general")).exists():
+        try:
+            return _from_auth_toml(None)
+        except CredentialFileMissing:
+            pass  # config.toml is there without credentials, and no auth.toml beside it
+    found = _from_netrc(machines)
+    if found is None:
+        warnings.warn(
+            "No authentication found. Proceeding with unauthenticated session", stacklevel=4
+        )
+        return False
+    return found
+
+
+def select(auth: Sequence[Auth] | None, broker: str, username: str | None) -> Auth | None:
+    """Choose among the credentials the one for a broker.
+
+    Raises
+    ------
+    CredentialError
+        None fits, or more than one.
+    """
+    if not auth:
+        return None
+    try:
+        return select_matching_auth(auth, broker, username)
+    except AmbiguousCredentialError as error:
+        raise CredentialError(
+            f"{error.message}\nChoose one by its user name in the URL: kafka://USER@{broker}/"
+        ) from error
+    except RuntimeError as error:
+        raise CredentialError(str(error)) from error
+
+
+def with_ca(auth: Credential, location: str | None) -> Credential:
+    """Let credentials that name no CA of their own trust the one in the file `location`.
+
+    Raises
+    ------
+    CredentialFileMissing
+        There is no such file.
+    """
+    if location is None or not auth:
+        return auth
+    if not Path(location).is_file():
+        raise CredentialFileMissing(f"ssl_ca_location: there is no file {location!r}")
+    if isinstance(auth, (list, tuple)):
+        return [_with_ca(one, location) for one in auth]
+    return _with_ca(auth, location)
+
+
+def _with_ca(auth: Auth, location: str) -> Auth:
+    if not auth.ssl or auth.ssl_ca_location != certifi.where():
+        return auth
+    changed = copy.copy(auth)
+    changed._config = {
+        **auth._config,
+        "ssl.ca.location": location,
+        "https.ca.location": location,
+    }
+    return changed
+
+
+def _from_auth_toml(path: Path | None) -> list[Auth]:
+    shown = str(path or get_config_path("auth"))
+    try:
+        found: list[Auth] = load_auth(None if path is None else str(path))
+    except FileNotFoundError as error:
+        raise CredentialFileMissing(f"there is no credential file {shown!r}") from error
+    except RuntimeError as error:
+        if "unsafe permissions" in str(error):
+            raise CredentialError(
+                f"{shown} can be read by others; make it safe with: chmod 0600 {shown}"
+            ) from None
+        raise CredentialError(f"{shown} is not a credential file of hop: {error}") from None
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CredentialError(f"{shown} cannot be read: {type(error).__name__}") from None
+    log.info("using the credential of %s from %s", [one.username for one in found], shown)
+    return found
+
+
+def _from_netrc(machines: Iterable[str]) -> Auth | None:
+    path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
+    if not path.exists():
+        return None
+    if path.stat().st_mode & 0o077:
+        raise CredentialError(f"{path} can be read by others; make it safe with: chmod 0600 {path}")
+    try:
+        entries = netrc.netrc(str(path))
+    except netrc.NetrcParseError as error:
+        # Its text may quote a password.
+        raise CredentialError(f"{path} is no netrc file: see its line {error.lineno}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CredentialError(f"{path} cannot be read: {type(error).__name__}") from None
+    for machine in machines:
+        # authenticators() would fall back to "default", which is no credential for a broker.
+        entry = entries.hosts.get(machine)
+        if entry is not None:
+            log.info("using the credential of %s from %s", entry[0], path)
+            return Auth(entry[0], entry[2])
+    return None
