@@ -1,0 +1,57 @@
+"""A callback listener for astronomical alerts over Kafka that does not lose any.
+
+>>> from igwn_style_client import client
+>>> alerts = client(group="gracedb-playground", noauth=True)
+"""
+
+from ._version import __version__
+from .alert import Alert
+from .broker import EmbeddedBroker
+from .client import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_BATCH_TIMEOUT,
+    DEFAULT_GROUP,
+    DEFAULT_LISTEN_RETRIES,
+    DEFAULT_PORT,
+    DEFAULT_RETRY_WAIT,
+    DEFAULT_SERVER,
+    IGWNAlertClient,
+    client,
+)
+from .errors import (
+    AuthenticationError,
+    AuthorizationError,
+    BrokerUnreachable,
+    ClientError,
+    CredentialError,
+    DecodeError,
+    NotConnected,
+    PublishError,
+    StreamError,
+    TopicNotFound,
+)
+
+__all__ = [
+    "DEFAULT_BATCH_SIZE",
+    "DEFAULT_BATCH_TIMEOUT",
+    "DEFAULT_GROUP",
+    "DEFAULT_LISTEN_RETRIES",
+    "DEFAULT_PORT",
+    "DEFAULT_RETRY_WAIT",
+    "DEFAULT_SERVER",
+    "Alert",
+    "AuthenticationError",
+    "AuthorizationError",
+    "BrokerUnreachable",
+    "ClientError",
+    "CredentialError",
+    "DecodeError",
+    "EmbeddedBroker",
+    "IGWNAlertClient",
+    "NotConnected",
+    "PublishError",
+    "StreamError",
+    "TopicNotFound",
+    "__version__",
+    "client",
+]

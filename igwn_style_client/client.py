@@ -1,0 +1,627 @@
+"""The client: igwn_alert's keywords and methods.  It only wires the other rooms."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from types import TracebackType
+from typing import Any
+from urllib.parse import unquote
+
+import hop
+from adc.kafka import parse_kafka_url
+from hop.auth import Auth
+
+from . import credentials, igwn, reader
+from .alert import Alert
+from .arguments import DEFAULT_PORT, check, check_start_at, parse_server, topic_names
+from .delivery import Callback, Delivery, adapt
+from .errors import NotConnected, PublishError, TopicNotFound
+from .publishing import Connection, Session
+from .reader import Reader, StartAt
+
+__all__ = [
+    "DEFAULT_BATCH_SIZE",
+    "DEFAULT_BATCH_TIMEOUT",
+    "DEFAULT_GROUP",
+    "DEFAULT_LISTEN_RETRIES",
+    "DEFAULT_PORT",
+    "DEFAULT_RETRY_WAIT",
+    "DEFAULT_SERVER",
+    "IGWNAlertClient",
+    "client",
+]
+
+log = logging.getLogger(__name__)
+
+DEFAULT_SERVER = "kafka://kafka.scimma.org/"
+DEFAULT_GROUP = "gracedb"
+DEFAULT_BATCH_SIZE = 1
+DEFAULT_BATCH_TIMEOUT = timedelta(seconds=0.2)
+DEFAULT_LISTEN_RETRIES = 3
+DEFAULT_RETRY_WAIT = 0.1
+
+# Whoever sets these takes the promise out of our hands.
+_REFUSED_OPTIONS = {
+    "auto.commit.interval.ms",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "group.id",
+    "metadata.broker.list",
+    "partition.assignment.strategy",
+}
+
+
+class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igwn_alert's
+    """Listen to alerts, and publish them.
+
+    An alert counts as delivered when its callback has returned, and not before.  Constructing a
+    client contacts nobody.  As a context manager it stops and disconnects at the end.
+
+    Parameters
+    ----------
+    username, password
+        The credential, or None to look it up (see `igwn_style_client.credentials`).
+    auth
+        A `hop.auth.Auth`, or a list of them.
+    authfile
+        Path of an ``auth.toml`` of hop.
+    noauth
+        True for an unauthenticated session.
+    group
+        GraceDB's prefix of the topics, such as "gracedb-playground".
+    consumer_group
+        Kafka's group.  Its members share the alerts, and the broker remembers how far they have
+        come.  None: every listener gets every alert, and nothing is remembered after the process
+        has ended.
+    server
+        URL or host, or several separated by commas.
+    port
+        For those that name none; a port in the URL counts unless another than 9092 is given here.
+    batch_size
+        Most alerts taken from the stream at once.  1 holds fewest alerts in this process.
+    batch_timeout
+        Longest wait for a full batch, a timedelta or seconds.  Alerts that are there are never
+        made to wait for others.
+    retry_on_fatal, listen_retries, retry_wait
+        Whether, how often (None: for ever) and after how many seconds to try again after an error
+        that does not heal by itself.
+    jsonpp_on
+        Whether ``listen(None)`` indents what it prints.
+    start_at
+        Where a listener without a mark begins: "latest", "earliest", a datetime with a time zone,
+        or a timedelta back from now.
+    test_alerts
+        True also delivers alerts flagged ``_test``.
+    set_aside
+        Path of the archive that takes what cannot be delivered.  False: nothing is set aside, the
+        error ends `listen`.
+    queue_bytes
+        Most bytes of alerts that wait inside for their callback.
+    publish_timeout
+        Seconds within which a published alert is confirmed, or an error is raised.
+    ssl_ca_location
+        A private CA's file, for credentials that name none.
+    options
+        Settings of librdkafka, for experts.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is of the wrong kind.
+    CredentialError
+        The credential is half, missing, unsafe or broken.
+
+    Examples
+    --------
+    >>> from igwn_style_client import client
+    >>> alerts = client(group="gracedb-playground", noauth=True)
+    >>> def process_alert(topic, payload):
+    ...     print(topic, payload)
+    >>> alerts.listen(process_alert, ["superevent", "cbc_gstlal"])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        username: str | None = None,
+        password: str | None = None,
+        auth: credentials.Credential = None,
+        authfile: str | os.PathLike[str] | None = None,
+        noauth: bool = False,
+        group: str = DEFAULT_GROUP,
+        consumer_group: str | None = None,
+        server: str = DEFAULT_SERVER,
+        port: int = DEFAULT_PORT,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_timeout: timedelta | float = DEFAULT_BATCH_TIMEOUT,
+        retry_on_fatal: bool = False,
+        listen_retries: int | None = DEFAULT_LISTEN_RETRIES,
+        retry_wait: float = DEFAULT_RETRY_WAIT,
+        jsonpp_on: bool = False,
+        *,
+        start_at: StartAt = "latest",
+        test_alerts: bool = False,
+        set_aside: str | os.PathLike[str] | bool | None = None,
+        queue_bytes: int = 64 * 2**20,
+        publish_timeout: float = 30.0,
+        ssl_ca_location: str | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        check(username, "username", str, optional=True)
+        check(password, "password", str, optional=True)
+        check(auth, "auth", (Auth, list, tuple, bool), optional=True)
+        check(authfile, "authfile", (str, os.PathLike), optional=True)
+        check(noauth, "noauth", bool)
+        check(group, "group", str)
+        check(consumer_group, "consumer_group", str, optional=True)
+        check(server, "server", str)
+        check(port, "port", int, least=1, most=65535)
+        check(batch_size, "batch_size", int, least=1)
+        check(batch_timeout, "batch_timeout", (timedelta, int, float))
+        check(retry_on_fatal, "retry_on_fatal", bool)
+        check(listen_retries, "listen_retries", int, optional=True, least=0)
+        check(retry_wait, "retry_wait", (int, float), least=0)
+        check(jsonpp_on, "jsonpp_on", bool)
+        check_start_at(start_at)
+        check(test_alerts, "test_alerts", bool)
+        check(set_aside, "set_aside", (str, os.PathLike, bool), optional=True)
+        check(queue_bytes, "queue_bytes", int, least=1)
+        check(publish_timeout, "publish_timeout", (int, float), least=0.001)
+        check(ssl_ca_location, "ssl_ca_location", (str, os.PathLike), optional=True)
+        check(options, "options", Mapping, optional=True)
+        topic_names(group, "group")
+        refused = sorted(_REFUSED_OPTIONS & set(options or ()))
+        if refused:
+            raise ValueError(
+                f"options: {', '.join(refused)} cannot be set: the client needs its own to keep "
+                "its promises"
+            )
+
+        self.server = server
+        self.port = port
+        self.group_prefix = group
+        self.consumer_group = consumer_group
+        self.batch_size = batch_size
+        self.batch_timeout = batch_timeout
+        self.retry_on_fatal = retry_on_fatal
+        self.listen_retries = listen_retries
+        self.retry_wait = retry_wait
+        self.jsonpp_on = jsonpp_on
+        self.test_alerts = test_alerts
+        self.set_aside = set_aside
+        self.queue_bytes = queue_bytes
+        self.publish_timeout = publish_timeout
+        self.ssl_ca_location = ssl_ca_location
+        self.options = dict(options or {})
+
+        self._scheme, self._user, self._brokers = parse_server(server, port)
+        self.base_url_prefix = self._construct_base_url()
+        self.stop_listening = threading.Event()
+        self.sessions: dict[str, Any] = {}
+        self._kept: dict[str, Any] = {}
+        self._connections: dict[tuple[str, ...], Connection] = {}
+        self._connecting = threading.Lock()
+        self._state = _ListenState()
+        self._dialect = igwn.dialect(group)
+
+        machines = [server, server.rstrip("/"), *self._brokers]
+        machines += [broker.rpartition(":")[0] for broker in self._brokers]
+        found = credentials.find(username, password, auth, authfile, noauth, machines)
+        location = os.fspath(ssl_ca_location) if ssl_ca_location is not None else None
+        self.auth_obj = credentials.with_ca(found, location)
+        super().__init__(auth=self.auth_obj)
+        self.start_at = start_at
+        weakref.finalize(self, _flush_at_exit, self._connections)
+
+    def __repr__(self) -> str:
+        return f"<client of {self.base_url_prefix}, consumer_group={self.consumer_group!r}>"
+
+    def __enter__(self) -> client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self.disconnect()
+
+    # -- listening -----------------------------------------------------------------------------
+
+    def listen(
+        self,
+        callback: Callback | None = None,
+        topic: str | Iterable[str] | None = None,
+    ) -> None:
+        """Call `callback` for every alert until `stop` is called.
+
+        Blocks.  An alert counts as delivered when its callback has returned.  If the process ends
+        before that, the alert comes again after a restart with the same `consumer_group`;
+        callbacks must tolerate repeats.
+
+        Parameters
+        ----------
+        callback
+            Called as ``callback(topic=..., payload=...)``: the short name of the topic, and what
+            was sent; with ``alert=`` too where it has a parameter of that name.  None prints each
+            alert.
+        topic
+            Short name, or any iterable of them.  None: all topics of the group.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `callback` cannot be called that way, or `topic` names no topic.
+        StreamError
+            The stream cannot go on: `TopicNotFound`, `BrokerUnreachable`, ...
+        Exception
+            Whatever the callback raised, unchanged.  Its alert is not marked as delivered.
+        """
+        call = adapt(self._print if callback is None else callback)
+        topics = None if topic is None else topic_names(topic)
+        with self._state:
+            if self._state.first:
+                if self.stop_listening.is_set():
+                    return
+            else:
+                self.stop_listening.clear()
+            topics = topics or self._all_topics()
+            log.info("listening to %d topics on %s", len(topics), self.server)
+            url = self._construct_topic_url(topics)
+            with self.open(url, "r", group_id=self.consumer_group) as stream:
+                Delivery(stream, call, self.stop_listening, self.batch_size).run()
+
+    def wait_until_listening(self, timeout: float | None = None) -> bool:
+        """Wait, in another thread, until `listen` has its place in the stream.
+
+        Parameters
+        ----------
+        timeout
+            Longest wait in seconds; None for ever.
+
+        Returns
+        -------
+        bool
+            True once the partitions are assigned and their starting positions fixed: what is
+            published from then on is delivered.  False when time is up or `listen` has ended.
+        """
+        return self._state.wait(timeout)
+
+    def stop(self) -> None:
+        """Let `listen` return after the callback that is running.
+
+        From any thread or signal handler; returns at once.  Before the first `listen` it makes
+        that one return at once; after a `listen` has ended it does nothing.
+        """
+        if self._state.may_be_stopped():
+            self.stop_listening.set()
+
+    def _print(self, topic: str, payload: Any, alert: Alert) -> None:  # noqa: ARG002
+        shown = payload
+        if self.jsonpp_on:
+            shown = json.dumps(
+                json.loads(payload) if isinstance(payload, str) else payload, indent=4
+            )
+        print(f"New message from topic {alert.full_name}:\n{shown}")  # noqa: T201  # as igwn_alert
+
+    # -- publishing ----------------------------------------------------------------------------
+
+    def connect(self, topics: str | Iterable[str]) -> None:
+        """Open a session for each topic, for `publish_to_topic`.
+
+        Parameters
+        ----------
+        topics
+            Short name, or any iterable of them.
+        """
+        for topic in topic_names(topics):
+            if topic not in self.sessions:
+                self.sessions[topic] = self._open_session(topic)
+
+    def publish_to_topic(self, topic: str, msg: Any) -> None:
+        """Queue an alert for a connected topic; `flush_by_topic` confirms it.
+
+        Parameters
+        ----------
+        topic
+            Short name.
+        msg
+            str, dict, list, bytes or one of hop's message models.
+
+        Raises
+        ------
+        NotConnected
+            `connect` was not called for the topic.
+        TypeError, ValueError
+            `msg` cannot be encoded.
+        """
+        self._session(topic).write(msg)
+
+    def flush_by_topic(self, topic: str) -> None:
+        """Return when the broker has confirmed every alert that was queued for the topic.
+
+        Raises
+        ------
+        NotConnected
+            `connect` was not called for the topic.
+        PublishError
+            Not all were confirmed within `publish_timeout`.
+        """
+        self._session(topic).flush()
+
+    def disconnect(self, topics: str | Iterable[str] | None = None) -> None:
+        """Flush, close and forget sessions.
+
+        Parameters
+        ----------
+        topics
+            Short name, or any iterable of them.  None: all.
+
+        Raises
+        ------
+        PublishError
+            Not all alerts were confirmed; the sessions are closed nevertheless.
+        """
+        if topics is None:
+            closing = [*self.sessions.values(), *self._kept.values()]
+            self.sessions.clear()
+            self._kept.clear()
+        else:
+            closing = []
+            for topic in topic_names(topics):
+                if topic not in self.sessions:
+                    warnings.warn(f"Not currently connected to topic {topic}", stacklevel=2)
+                else:
+                    closing.append(self.sessions.pop(topic))
+        _each([session.close for session in closing])
+
+    def publish(self, topic: str | Iterable[str], msg: Any = None) -> None:
+        """Publish an alert; on return the broker has confirmed it.
+
+        Parameters
+        ----------
+        topic
+            Short name, or any iterable of them.
+        msg
+            str, dict, list, bytes or one of hop's message models.
+
+        Raises
+        ------
+        PublishError
+            Not confirmed within `publish_timeout`.
+        TypeError, ValueError
+            `msg` cannot be encoded.
+        """
+        sessions = []
+        for name in topic_names(topic):
+            if name not in self._kept:
+                self._kept[name] = self._open_session(name)
+            sessions.append(self._kept[name])
+        for session in sessions:
+            session.write(msg)
+        _each([session.flush for session in sessions])
+
+    def _open_session(self, topic: str) -> Any:
+        return self.open(self._construct_topic_url(topic), "w")
+
+    def _session(self, topic: str) -> Any:
+        if not self.sessions:
+            raise NotConnected("No active sessions. Please connect before publishing to a topic.")
+        if topic not in self.sessions:
+            raise NotConnected(
+                f"Not connected to topic {topic}. Please connect before publishing to a topic."
+            )
+        return self.sessions[topic]
+
+    # -- topics ----------------------------------------------------------------------------------
+
+    def get_topics(self, group: str | None = None, *, timeout: float = 10.0) -> list[str]:
+        """Return the sorted short names of a group's topics.
+
+        Parameters
+        ----------
+        group
+            Prefix, such as "gracedb-test"; None for the client's own.
+        timeout
+            Longest wait for the broker's answer, in seconds.
+
+        Raises
+        ------
+        StreamError
+            The broker did not answer in time, or refused.
+        """
+        check(group, "group", str, optional=True)
+        check(timeout, "timeout", (int, float), least=0.001)
+        short_name = igwn.dialect(group).short_name if group else self._dialect.short_name
+        credential = credentials.select(self.auth, self._brokers[0], self._user)
+        names = reader.list_topics(self._brokers, credential, timeout, self.options)
+        return sorted(short for name in names if (short := short_name(name)))
+
+    def _all_topics(self) -> list[str]:
+        topics = self.get_topics()
+        if not topics:
+            raise TopicNotFound(
+                f'the group "{self.group_prefix}" has no topics on {self.server} that this '
+                "credential may see"
+            )
+        return topics
+
+    # -- connections -------------------------------------------------------------------------------
+
+    def open(
+        self,
+        url: str,
+        mode: str = "r",
+        group_id: str | None = None,
+        ignoretest: bool | None = None,
+        produce_timeout: timedelta | None = None,
+    ) -> Reader | Session:
+        """Open a stream, as `hop.Stream.open` does.
+
+        Parameters
+        ----------
+        url
+            ``kafka://[user@]host[:port][,host...]/topic[,topic...]`` with full names.
+        mode
+            "r" for a `Reader`, "w" for a `Session`.
+        group_id
+            The consumer group; None: every alert is read, and nothing is remembered.
+        ignoretest
+            Whether test alerts are skipped; None: as the client's `test_alerts` says.
+        produce_timeout
+            Longest wait for a confirmation; None: the client's `publish_timeout`.
+
+        Raises
+        ------
+        ValueError
+            `mode` is neither, or there is no topic to read.
+        CredentialError
+            No credential fits the broker, or more than one.
+        StreamError
+            The stream cannot be read.
+        """
+        user, brokers, topics = parse_kafka_url(url)
+        credential = credentials.select(self.auth, brokers[0], unquote(user) if user else None)
+        if mode == "w":
+            seconds = produce_timeout.total_seconds() if produce_timeout else self.publish_timeout
+            return Session(self._connection(brokers, credential, seconds), topics or [])
+        if mode != "r":
+            raise ValueError(f'mode: must be "r" or "w", not {mode!r}')
+        if not topics:
+            raise ValueError(f"url: {url!r} names no topic to read")
+        return Reader(
+            brokers,
+            topics,
+            self._dialect,
+            auth=credential,
+            group_id=group_id,
+            start_at=self.start_at,
+            test_alerts=self.test_alerts if ignoretest is None else not ignoretest,
+            queue_bytes=self.queue_bytes,
+            options=self.options,
+            on_listening=self._state.set_listening,
+        )
+
+    def _connection(self, brokers: Sequence[str], auth: Auth | None, seconds: float) -> Connection:
+        with self._connecting:
+            key = (*brokers, f"{seconds:g}")
+            if key not in self._connections:
+                self._connections[key] = Connection(brokers, auth, seconds, self.options)
+            return self._connections[key]
+
+    def _construct_base_url(self) -> str:
+        user = f"{self._user}@" if self._user else ""
+        return f"{self._scheme}://{user}{','.join(self._brokers)}/{self.group_prefix}"
+
+    def _construct_topic_url(self, topics: str | Iterable[str]) -> str:
+        names = [topics] if isinstance(topics, str) else list(topics)
+        base, _, group = self.base_url_prefix.rpartition("/")
+        return f"{base}/{','.join(f'{group}.{name}' for name in names)}"
+
+    # -- what igwn_alert has deprecated ------------------------------------------------------------
+
+    def get_subscriptions(self) -> None:
+        """Deprecated: see `listen`."""
+        _deprecated("Please refer to the client.listen() method")
+
+    def subscribe(self, *topics: str) -> None:  # noqa: ARG002
+        """Deprecated: give the topics to `listen`."""
+        _deprecated("Please supply a list of topics to client.listen()")
+
+    def unsubscribe(self, *topics: str) -> None:  # noqa: ARG002
+        """Deprecated: give the topics to `listen`."""
+        _deprecated("Please supply a list of topics to client.listen()")
+
+    def delete(self) -> None:
+        """Deprecated: topics are deleted on the broker."""
+        _deprecated("Topics are deleted on the broker")
+
+
+IGWNAlertClient = client
+
+
+class _ListenState:
+    """Whether `listen` runs; a context manager around it.  Any thread may ask."""
+
+    def __init__(self) -> None:
+        self._change = threading.Condition()
+        self._running = False
+        self._listening = False
+        self._begun = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether the `listen` that runs is the client's first."""
+        return self._begun == 1
+
+    def __enter__(self) -> None:
+        with self._change:
+            if self._running:
+                raise RuntimeError("this client listens already; make a second one")
+            self._running = True
+            self._begun += 1
+            self._change.notify_all()
+
+    def __exit__(self, *_: object) -> None:
+        with self._change:
+            self._running = self._listening = False
+            self._change.notify_all()
+
+    def may_be_stopped(self) -> bool:
+        """Whether a `listen` runs, or none has run yet."""
+        return self._running or not self._begun
+
+    def set_listening(self) -> None:
+        """Note that the partitions are assigned."""
+        with self._change:
+            self._listening = True
+            self._change.notify_all()
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait for `set_listening`; False when time is up or `listen` has ended."""
+        with self._change:
+            if self._begun and not self._running:
+                # It has ended, or the thread that is to call it again has not come to it yet.
+                self._change.wait_for(lambda: self._running, min(1.0, timeout or 1.0))
+            self._change.wait_for(
+                lambda: self._listening or (self._begun and not self._running), timeout
+            )
+            return self._listening
+
+
+def _each(calls: Iterable[Any]) -> None:
+    """Call all; raise their `PublishError` as one in the end."""
+    failures = []
+    for call in calls:
+        try:
+            call()
+        except PublishError as error:
+            failures.append(error)
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        text = "; ".join(str(one) for one in failures)
+        raise PublishError(text, [sent for one in failures for sent in one.unconfirmed])
+
+
+def _flush_at_exit(connections: Mapping[Any, Connection]) -> None:
+    """Send what is still queued when the client goes, at the latest when the program ends."""
+    for connection in connections.values():
+        left = connection.close(timedelta(seconds=connection.timeout))
+        if left:
+            log.error("%d alerts were not confirmed by %s", left, ", ".join(connection.brokers))
+
+
+def _deprecated(instead: str) -> None:
+    warnings.warn(f"This feature is deprecated. {instead}.", DeprecationWarning, stacklevel=3)

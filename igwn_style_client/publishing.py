@@ -1,0 +1,266 @@
+"""One session per topic: open once, write, confirm, close.
+
+The sessions of a client share one connection, on which each alert arrives exactly once and in
+order however often it had to be sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import adc.producer
+import hop.io
+from hop.auth import Auth
+
+from .arguments import options_for
+from .errors import PublishError, from_kafka
+
+__all__ = ["Connection", "Session"]
+
+log = logging.getLogger(__name__)
+
+# Kafka's own default for the largest message; only beyond it is the broker asked for its limit.
+_SURELY_FITS = 900_000
+# librdkafka's own limit; the broker's is usually lower.
+_LARGEST = 1_000_000_000
+_SETTINGS_SECONDS = 5.0
+# Added to the wait for confirmations, so that librdkafka's own deadline comes first and says why.
+_GRACE_SECONDS = 1.0
+
+
+class _Masked(dict[str, Any]):
+    """A configuration that keeps its secrets where adc logs the whole of it."""
+
+    def __repr__(self) -> str:
+        """Show the names of the settings only."""
+        return f"<settings: {', '.join(sorted(self))}>"
+
+
+@dataclass
+class _Config(adc.producer.ProducerConfig):  # type: ignore[misc]  # adc has no types
+    """adc's configuration with our settings, and the user's, on top."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def _to_confluent_kafka(self) -> dict[str, Any]:
+        config: dict[str, Any] = super()._to_confluent_kafka()
+        settings = {
+            # A topic that does not exist is reported after this, by default only after 30 s.
+            "topic.metadata.propagation.max.ms": 5000,
+            "message.max.bytes": _LARGEST,
+            "logger": logging.getLogger("igwn_style_client.librdkafka"),
+        }
+        return _Masked({**config, **settings, **options_for("producer", self.options)})
+
+
+class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no types
+    """One producer, shared by all sessions and threads of a client.
+
+    Parameters
+    ----------
+    brokers
+        Addresses as "host:port".
+    auth
+        The credential; None for an unauthenticated session.
+    timeout
+        Seconds within which an alert is confirmed or given up.
+    options
+        Settings of librdkafka.
+    """
+
+    def __init__(
+        self,
+        brokers: Sequence[str],
+        auth: Auth | None,
+        timeout: float,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        config = _Config(
+            broker_urls=list(brokers),
+            topic=None,
+            auth=auth,
+            error_callback=None,
+            produce_timeout=timedelta(seconds=timeout),
+            use_idempotence=True,
+            options=options or {},
+        )
+        super().__init__(config)
+        self.brokers = list(brokers)
+        self.auth = auth
+        self.timeout = timeout
+
+    def serve(self, seconds: float) -> None:
+        """Let confirmations come in; if there is time, send what is queued without lingering."""
+        if seconds:
+            self._producer.flush(seconds)
+        else:
+            self._producer.poll(0)
+
+
+class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
+    """A topic, or several, open for writing.
+
+    What is written goes out in the background; `flush` returns when the broker has confirmed all
+    of it.  Any thread may write and flush.
+
+    Parameters
+    ----------
+    connection
+        Shared with the client's other sessions.
+    topics
+        Full names; with just one, `write` needs no topic.
+    """
+
+    def __init__(self, connection: Connection, topics: Sequence[str]) -> None:
+        # What hop's methods use; its own __init__ would ask the broker for the settings of each
+        # topic, which needs a right of its own.
+        self.topics: dict[str, Any] = {}
+        self.producers: dict[int, Any] = {}
+        self.broker_addresses = connection.brokers
+        self.auth = connection.auth
+        self.automatic_offload = True
+        self.topic_check_period = timedelta(seconds=1800)
+        self.produce_timeout = timedelta(seconds=connection.timeout)
+        self.default_topic = topics[0] if len(topics) == 1 else None
+
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._written = 0
+        self._waiting: dict[int, tuple[str, Any]] = {}
+        self._failed: list[tuple[tuple[str, Any], Any]] = []
+
+    def write(
+        self,
+        message: Any,
+        headers: Any = None,
+        delivery_callback: Any = None,
+        test: bool = False,
+        topic: str | None = None,
+        key: str | bytes | None = None,
+    ) -> None:
+        """Queue an alert.
+
+        Parameters
+        ----------
+        message
+            str, dict, list, bytes or one of hop's message models.
+        headers, test, key
+            As `hop.io.Producer.write` takes them.
+        delivery_callback
+            Called with an error or None, and the message, when the broker has confirmed it or it
+            was given up.
+        topic
+            Full name; may be left out where the session has just one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The message cannot be encoded.  Nothing was sent.
+        """
+        name = topic or self.default_topic
+        if name is None:
+            raise ValueError("topic: this session has several topics; say which")
+        payload, packed = self._pack(message, headers, test=test)
+        with self._lock:
+            self._written += 1
+            number = self._written
+            self._waiting[number] = (name, message)
+        report = partial(self._reported, number, delivery_callback)
+        send = self._connection.write if len(payload) < _SURELY_FITS else self.write_raw
+        try:
+            send(payload, packed, report, name, key)
+        except BaseException:
+            self._waiting.pop(number, None)
+            raise
+        self._connection.serve(0)
+
+    def _check_topic_settings(self, topics: Sequence[str]) -> dict[str, Any]:
+        """Ask for the topics' size limits, as hop does, but not for long and not insisting."""
+        admin = hop.io.AdminClient(self._connection.conf._to_confluent_kafka())
+        query = [hop.io.ConfigResource(hop.io.ResourceType.TOPIC, topic) for topic in topics]
+        answers = admin.describe_configs(query, request_timeout=_SETTINGS_SECONDS)
+        settings = {}
+        for resource, answer in answers.items():
+            try:
+                settings[resource.name] = answer.result()
+            except hop.io.confluent_kafka.KafkaException as error:
+                log.info('the size limit of "%s" is not known: %s', resource.name, error)
+                limit = hop.io.ConfigEntry("max.message.bytes", _LARGEST)
+                settings[resource.name] = {"max.message.bytes": limit}
+        return settings
+
+    def _set_producer_for_topic(self, topic: str, settings: Mapping[str, Any]) -> Any:
+        """Note a topic's size limit, as hop does, but keep to the shared connection."""
+        limit = int(settings["max.message.bytes"].value)
+        self.topics[topic] = self.TopicRecord(time.time(), limit, self._connection)
+        return self.topics[topic]
+
+    def _release_producer_for_topic(self, topic: str) -> None:
+        self.topics.pop(topic)
+
+    def _reported(self, number: int, callback: Any, error: Any, message: Any) -> None:
+        with self._lock:
+            sent = self._waiting.pop(number)
+            if error is not None:
+                self._failed.append((sent, error))
+        if callback is not None:
+            callback(error, message)
+
+    def flush(self, timeout: timedelta | None = None) -> int:
+        """Return 0 when every alert that was written is confirmed.
+
+        Parameters
+        ----------
+        timeout
+            Longest wait; by default the client's `publish_timeout`.
+
+        Raises
+        ------
+        PublishError
+            Some were not, with the alerts in `unconfirmed`.
+        """
+        seconds = timeout.total_seconds() if timeout else self._connection.timeout
+        end = time.monotonic() + seconds + _GRACE_SECONDS
+        while self._waiting and time.monotonic() < end:
+            self._connection.serve(0.1)
+        with self._lock:
+            failed, self._failed = self._failed, []
+            # Still waiting when time is up: it may arrive yet, but nobody can say so.
+            late = list(self._waiting.values())
+        if failed or late:
+            raise _unconfirmed(failed, late, seconds, self._connection.brokers)
+        return 0
+
+    def close(self) -> int:
+        """Flush, and let the topics go; the connection stays for the client's other sessions.
+
+        Raises
+        ------
+        PublishError
+            As `flush`.
+        """
+        return self.flush()
+
+
+def _unconfirmed(
+    failed: Sequence[tuple[tuple[str, Any], Any]],
+    late: Sequence[tuple[str, Any]],
+    seconds: float,
+    brokers: Sequence[str],
+) -> PublishError:
+    alerts = [sent for sent, _ in failed] + list(late)
+    topics = ", ".join(sorted({f'"{topic}"' for topic, _ in alerts}))
+    what = f"{len(alerts)} alert{'s' if len(alerts) > 1 else ''} for {topics} not confirmed"
+    if not failed:
+        return PublishError(f"{what} within {seconds:g} s by {', '.join(brokers)}", alerts)
+    cause = from_kafka(failed[0][1], f"{', '.join(brokers)} did not take it")
+    error = PublishError(f"{what}: {cause}", alerts)
+    error.__cause__ = cause
+    return error
