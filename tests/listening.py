@@ -1,0 +1,378 @@
+"""What listening and publishing do on any broker: the embedded one, and a real Kafka.
+
+A test module subclasses these; its fixture ``broker`` has ``url``, ``options`` and
+``create_topics``, and its fixture ``group`` names a group that no other test has.
+"""
+
+import json
+import signal
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from igwn_style_client import (
+    Alert,
+    BrokerUnreachable,
+    NotConnected,
+    PublishError,
+    TopicNotFound,
+    client,
+)
+from tests.listener import Listener
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def connect(broker, group):
+    """A client of the broker under test; further keywords as the test says."""
+    made = []
+
+    def make(**keywords):
+        given = {"server": broker.url, "noauth": True, "group": group, "options": broker.options}
+        made.append(client(**{**given, **keywords}))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+        one.disconnect()
+
+
+@pytest.fixture
+def told(broker, group):
+    """The keywords of a client in another process; its group misses it soon after a kill."""
+    soon = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500}
+    return {
+        "server": broker.url,
+        "noauth": True,
+        "group": group,
+        "consumer_group": group,
+        "options": {**broker.options, **soon},
+    }
+
+
+@contextmanager
+def listening(alerts, callback, topics, seconds=30):
+    """Listen in a thread, from the moment the block begins to its end."""
+    raised = []
+
+    def run():
+        try:
+            alerts.listen(callback, topics)
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert alerts.wait_until_listening(seconds), raised
+    try:
+        yield raised
+    finally:
+        alerts.stop()
+        thread.join(seconds)
+        assert not thread.is_alive()
+
+
+class Listening:
+    """Listening, in this process and in others."""
+
+    def test_an_alert_reaches_a_callback(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent", f"{group}.cbc_gstlal")
+        got = []
+        with listening(
+            connect(),
+            lambda topic, payload: got.append((topic, payload)),
+            {"superevent", "cbc_gstlal"},
+        ):
+            publisher = connect()
+            publisher.publish("superevent", '{"uid": "S1"}')
+            publisher.publish("cbc_gstlal", {"uid": "G1"})
+            wait_until(lambda: len(got) == 2, what="two alerts")
+        assert sorted(got, key=str) == [
+            ("cbc_gstlal", {"uid": "G1"}),
+            ("superevent", '{"uid": "S1"}'),
+        ]
+
+    def test_who_asks_for_the_alert_gets_it(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent")
+        got = []
+        before = time.time()
+        with listening(connect(), lambda topic, payload, alert: got.append(alert), "superevent"):
+            connect().publish("superevent", {"uid": "S1"})
+            wait_until(lambda: got, what="an alert")
+        (alert,) = got
+        assert isinstance(alert, Alert)
+        assert (alert.topic, alert.full_name) == ("superevent", f"{group}.superevent")
+        assert alert.payload == {"uid": "S1"} == json.loads(alert.raw)
+        assert alert.id is not None
+        assert dict(alert.headers)["_format"] == b"json"
+        assert before - 1 < alert.time.timestamp() < time.time() + 1
+
+    def test_every_recorded_alert_comes_out_as_it_went_in(
+        self, broker, group, connect, recorded_igwn
+    ):
+        broker.create_topics(f"{group}.superevent")
+        got = []
+        sent = [alert for _, alert in recorded_igwn]
+        sent += [json.dumps(alert) for alert in sent]  # as GraceDB sends them
+        with listening(connect(), lambda topic, payload: got.append(payload), "superevent"):
+            publisher = connect()
+            publisher.connect("superevent")
+            for alert in sent:
+                publisher.publish_to_topic("superevent", alert)
+            publisher.flush_by_topic("superevent")
+            wait_until(lambda: len(got) >= len(sent), what=f"{len(sent)} alerts")
+        assert sorted(got, key=repr) == sorted(sent, key=repr)
+
+    def test_without_a_group_every_listener_gets_every_alert(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent")
+        first, second = [], []
+        with (
+            listening(connect(), lambda topic, payload: first.append(payload), "superevent"),
+            listening(connect(), lambda topic, payload: second.append(payload), "superevent"),
+        ):
+            publisher = connect()
+            publisher.connect("superevent")
+            for number in range(20):
+                publisher.publish_to_topic("superevent", number)
+            publisher.flush_by_topic("superevent")
+            wait_until(lambda: len(first) == len(second) == 20, what="20 alerts twice")
+        assert sorted(first) == sorted(second) == list(range(20))
+
+    def test_start_at_earliest(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent")
+        connect().publish("superevent", "before")
+        got = []
+        with listening(
+            connect(start_at="earliest"), lambda topic, payload: got.append(payload), "superevent"
+        ):
+            wait_until(lambda: got, what="the alert from before")
+        assert got == ["before"]
+
+    def test_an_alert_whose_callback_raised_comes_again(self, broker, group, connect, told):
+        broker.create_topics(f"{group}.superevent")
+        publisher = connect()
+        with Listener(["superevent"], **told) as listener:
+            listener.wait_for("ready")
+            publisher.publish("superevent", {"do": "raise"})
+            (raised,) = listener.wait_for("raised")
+            assert raised["kind"] == "LookupError"
+            assert raised["text"] == "as the payload asked"
+            assert f"{group}.superevent" in raised["notes"][0]
+            assert listener.wait() == 1
+        publisher.publish("superevent", "sent while nobody listened")
+        with Listener(["superevent"], **told) as listener:
+            begun = listener.wait_for("begun")
+            assert begun[0]["payload"] == {"do": "raise"} or len(begun) > 1
+            assert {"do": "raise"} in [event["payload"] for event in listener.wait_for("begun")]
+
+    def test_what_was_finished_does_not_come_again(self, broker, group, connect, told):
+        broker.create_topics(f"{group}.superevent")
+        publisher = connect()
+        with Listener(["superevent"], **told) as listener:
+            listener.wait_for("ready")
+            publisher.publish("superevent", "first")
+            listener.wait_for("done")
+            listener.signal(signal.SIGTERM)
+            assert listener.wait() == 0
+        publisher.publish("superevent", "second")
+        with Listener(["superevent"], **told) as listener:
+            (done,) = listener.wait_for("done")
+            assert done["payload"] == "second"
+
+    def test_a_process_killed_inside_a_callback_loses_nothing(
+        self, broker, group, connect, told, tmp_path
+    ):
+        broker.create_topics(f"{group}.superevent")
+        publisher = connect()
+        with Listener(["superevent"], **told) as listener:
+            listener.wait_for("ready")
+            publisher.publish("superevent", {"do": "wait", "for": str(tmp_path / "go")})
+            listener.wait_for("begun")
+            listener.kill()
+        (tmp_path / "go").touch()
+        with Listener(["superevent"], **told) as listener:
+            (done,) = listener.wait_for("done")
+            assert done["payload"]["do"] == "wait"
+
+    def test_stop_ends_listen_and_a_restarted_one_listens(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent")
+        alerts = connect()
+        got = []
+        for number in range(2):
+            with listening(alerts, lambda topic, payload: got.append(payload), "superevent"):
+                connect().publish("superevent", number)
+                wait_until(lambda n=number: len(got) == n + 1, what="an alert")
+            alerts.stop()  # does nothing: the next one listens all the same
+        assert got == [0, 1]
+
+    def test_a_callback_may_stop(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent")
+        alerts = connect(start_at="earliest")
+        connect().publish("superevent", "only")
+        got = []
+
+        def once(topic, payload):
+            got.append(payload)
+            alerts.stop()
+
+        alerts.listen(once, "superevent")
+        assert got == ["only"]
+        assert alerts.wait_until_listening(0.1) is False
+
+    def test_listen_without_a_callback_prints(self, broker, group, connect, capsys):
+        broker.create_topics(f"{group}.superevent")
+        with listening(connect(jsonpp_on=True), None, "superevent"):
+            connect().publish("superevent", '{"uid": "S1"}')
+            wait_until(lambda: "S1" in (seen.append(capsys.readouterr().out) or "".join(seen)))
+        assert "".join(seen) == (
+            f'New message from topic {group}.superevent:\n{{\n    "uid": "S1"\n}}\n'
+        )
+
+    def test_one_missing_topic_does_not_matter(self, broker, group, connect, caplog):
+        broker.create_topics(f"{group}.superevent")
+        got = []
+        with listening(
+            connect(), lambda topic, payload: got.append(payload), ["superevent", "no_such_topic"]
+        ):
+            connect().publish("superevent", "here")
+            wait_until(lambda: got, what="an alert")
+        assert f'"{group}.no_such_topic" does not exist' in caplog.text
+
+    def test_only_missing_topics(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent")
+        with pytest.raises(TopicNotFound, match=rf"superevents.*there is {group}\.superevent"):
+            connect().listen(print_nothing, "superevents")
+
+    def test_a_group_without_topics(self, broker, group, connect):
+        with pytest.raises(TopicNotFound, match=f'the group "{group}" has no topics'):
+            connect().listen(print_nothing)
+
+    def test_test_alerts(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent")
+        skipping, taking = [], []
+        alerts = connect()
+        with (
+            listening(alerts, lambda topic, payload: skipping.append(payload), "superevent"),
+            listening(
+                connect(test_alerts=True),
+                lambda topic, payload: taking.append(payload),
+                "superevent",
+            ),
+        ):
+            session = connect().open(alerts._construct_topic_url("superevent"), "w")
+            session.write("a test", test=True)
+            session.write("the real thing")
+            session.close()
+            wait_until(lambda: len(taking) == 2 and skipping, what="both alerts")
+        assert sorted(taking) == ["a test", "the real thing"]
+        assert skipping == ["the real thing"]
+
+    def test_a_slow_callback_does_not_stop_the_polling(self, broker, group, connect):
+        """Kafka throws members out that have not polled for max.poll.interval.ms."""
+        broker.create_topics(f"{group}.superevent")
+        options = {
+            **broker.options,
+            "session.timeout.ms": 6000,
+            "max.poll.interval.ms": 6000,
+            "heartbeat.interval.ms": 500,
+        }
+        alerts = connect(consumer_group=group, options=options)
+        got = []
+
+        def slow(topic, payload):
+            if payload == "slow":
+                slept = threading.Event()
+                slept.wait(8)
+            got.append(payload)
+
+        with listening(alerts, slow, "superevent"):
+            publisher = connect()
+            publisher.publish("superevent", "slow")
+            publisher.publish("superevent", "next")
+            wait_until(lambda: len(got) >= 2, what="both alerts")
+            publisher.publish("superevent", "last")
+            wait_until(lambda: len(got) >= 3, what="the last alert")
+        assert sorted(got) == ["last", "next", "slow"]
+
+    def test_hops_own_way_of_reading(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent")
+        alerts = connect(start_at="earliest")
+        connect().publish("superevent", {"uid": "S1"})
+        with alerts.open(alerts._construct_topic_url("superevent"), "r") as stream:
+            payload, metadata = next(stream.read(metadata=True))
+        assert payload.content == {"uid": "S1"}
+        assert metadata.topic == f"{group}.superevent"
+
+
+class Publishing:
+    """Publishing, and finding topics."""
+
+    def test_get_topics(self, broker, group, connect):
+        names = ["superevent", "cbc_gstlal", "cbc_gstlal.with.dots"]
+        broker.create_topics(*(f"{group}.{name}" for name in names), f"x{group}.superevent")
+        assert connect().get_topics() == sorted(names)
+        assert connect().get_topics(group=f"x{group}") == ["superevent"]
+        assert connect().get_topics(group="nobody") == []
+
+    def test_publishing_needs_a_connection(self, connect):
+        with pytest.raises(NotConnected, match="No active sessions"):
+            connect().publish_to_topic("superevent", "x")
+        with pytest.raises(NotConnected):
+            connect().flush_by_topic("superevent")
+
+    def test_after_disconnect_nothing_is_lost_silently(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent")
+        publisher = connect()
+        publisher.connect("superevent")
+        publisher.disconnect()
+        with pytest.raises(NotConnected):
+            publisher.publish_to_topic("superevent", "x")
+
+    def test_publishing_to_a_dead_broker_is_an_error(self, connect):
+        publisher = connect(server="kafka://127.0.0.1:1/", publish_timeout=1)
+        publisher.connect("superevent")
+        publisher.publish_to_topic("superevent", "precious")
+        with pytest.raises(PublishError) as caught:
+            publisher.flush_by_topic("superevent")
+        assert [msg for _, msg in caught.value.unconfirmed] == ["precious"]
+        publisher.disconnect()
+
+    def test_looking_for_topics_on_a_dead_broker_is_an_error(self, connect):
+        with pytest.raises(BrokerUnreachable, match=r"127\.0\.0\.1:1"):
+            connect(server="kafka://127.0.0.1:1/").get_topics(timeout=1)
+
+    def test_several_topics_at_once(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent", f"{group}.cbc_gstlal")
+        got = []
+        with listening(
+            connect(),
+            lambda topic, payload: got.append((topic, payload)),
+            ["superevent", "cbc_gstlal"],
+        ):
+            connect().publish(["superevent", "cbc_gstlal"], "both")
+            wait_until(lambda: len(got) == 2, what="two alerts")
+        assert sorted(got) == [("cbc_gstlal", "both"), ("superevent", "both")]
+
+    def test_what_cannot_be_encoded_is_not_sent(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent")
+        with pytest.raises(TypeError):
+            connect().publish("superevent", {1, 2})
+
+    def test_a_large_alert(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent")
+        got = []
+        skymap = "x" * 950_000  # beyond this the broker's limit is asked for
+        with listening(connect(), lambda topic, payload: got.append(payload), "superevent"):
+            connect().publish("superevent", {"skymap": skymap})
+            wait_until(lambda: got, what="an alert")
+        assert got == [{"skymap": skymap}]
+
+
+seen: list[str] = []
+
+
+def print_nothing(topic, payload):
+    """Take an alert and do nothing."""
