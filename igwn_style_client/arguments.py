@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import Any
 
-__all__ = ["DEFAULT_PORT", "check", "check_start_at", "options_for", "parse_server", "topic_names"]
+__all__ = ["DEFAULT_PORT", "check", "check_start_at", "parse_server", "topic_names"]
 
 DEFAULT_PORT = 9092
 
@@ -103,20 +102,3 @@ def _with_port(host: str, port: int, server: str) -> str:
         )
     own = match["port"]
     return f"{match['host']}:{own if own and port == DEFAULT_PORT else port}"
-
-
-# By how they begin: settings that librdkafka warns of where it does not use them.
-_OF_ONE_SIDE = {
-    "producer": ("acks", "batch.", "compression.", "delivery.", "linger.", "message.timeout",
-                 "queue.buffering.", "request.required.", "request.timeout", "sticky.",
-                 "transaction"),
-    "consumer": ("check.crcs", "coordinator.", "enable.partition.eof", "fetch.", "group.",
-                 "heartbeat.", "isolation.", "max.partition.", "max.poll.", "offset.",
-                 "queued.", "session."),
-}  # fmt: skip
-
-
-def options_for(side: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of librdkafka for one side, "consumer" or "producer"."""
-    other = _OF_ONE_SIDE["producer" if side == "consumer" else "consumer"]
-    return {name: value for name, value in options.items() if not name.startswith(other)}

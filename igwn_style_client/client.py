@@ -8,7 +8,9 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
@@ -18,13 +20,17 @@ import hop
 from adc.kafka import parse_kafka_url
 from hop.auth import Auth
 
-from . import credentials, igwn, reader
+from . import credentials, igwn, reader, settings
 from .alert import Alert
+from .archive import Archive, default_path
 from .arguments import DEFAULT_PORT, check, check_start_at, parse_server, topic_names
-from .delivery import Callback, Delivery, adapt
+from .delivery import Callback, Delivery, Rules, adapt, elsewhere
 from .errors import NotConnected, PublishError, TopicNotFound
+from .health import Counters, Health
 from .publishing import Connection, Session
 from .reader import Reader, StartAt
+from .retry import RetryPolicy
+from .signals import finishing_first
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
@@ -47,18 +53,8 @@ DEFAULT_BATCH_TIMEOUT = timedelta(seconds=0.2)
 DEFAULT_LISTEN_RETRIES = 3
 DEFAULT_RETRY_WAIT = 0.1
 
-# Whoever sets these takes the promise out of our hands.
-_REFUSED_OPTIONS = {
-    "auto.commit.interval.ms",
-    "auto.offset.reset",
-    "bootstrap.servers",
-    "enable.auto.commit",
-    "enable.auto.offset.store",
-    "enable.idempotence",
-    "group.id",
-    "metadata.broker.list",
-    "partition.assignment.strategy",
-}
+# Bytes; a listener whose set-aside archive is full ends, so that somebody looks into it.
+_SET_ASIDE_CEILING = 2**30
 
 
 class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igwn_alert's
@@ -179,7 +175,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         check(ssl_ca_location, "ssl_ca_location", (str, os.PathLike), optional=True)
         check(options, "options", Mapping, optional=True)
         topic_names(group, "group")
-        refused = sorted(_REFUSED_OPTIONS & set(options or ()))
+        refused = sorted(settings.REFUSED & set(options or ()))
         if refused:
             raise ValueError(
                 f"options: {', '.join(refused)} cannot be set: the client needs its own to keep "
@@ -211,6 +207,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         self._connections: dict[tuple[str, ...], Connection] = {}
         self._connecting = threading.Lock()
         self._state = _ListenState()
+        self._counters = Counters()
         self._dialect = igwn.dialect(group)
 
         machines = [server, server.rstrip("/"), *self._brokers]
@@ -243,6 +240,11 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         self,
         callback: Callback | None = None,
         topic: str | Iterable[str] | None = None,
+        *,
+        workers: int | Executor = 1,
+        key: Callable[[Alert], Hashable] | None = None,
+        attempts: int = 1,
+        on_failure: str = "raise",
     ) -> None:
         """Call `callback` for every alert until `stop` is called.
 
@@ -250,37 +252,125 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         before that, the alert comes again after a restart with the same `consumer_group`;
         callbacks must tolerate repeats.
 
+        In the main thread, a first Ctrl-C or SIGTERM ends it when the running callbacks have
+        returned, and then has its usual effect; handlers of your own are left alone.
+
         Parameters
         ----------
         callback
             Called as ``callback(topic=..., payload=...)``: the short name of the topic, and what
-            was sent; with ``alert=`` too where it has a parameter of that name.  None prints each
-            alert.
+            was sent; with ``alert=`` too where it has a parameter of that name.  An ``async def``
+            is awaited.  None prints each alert.
+        topic
+            Short name, or any iterable of them.  None: all topics of the group.
+        workers
+            How many callbacks may run side by side, in threads; or an executor whose workers run
+            them, such as a process pool or dask's ``client.get_executor()``.
+        key
+            A function of the `Alert`: alerts with equal keys stay in order.  None: the alerts of
+            each partition do.
+        attempts
+            How often the callback is called for an alert for which it raises.
+        on_failure
+            After the last attempt: "raise" what the callback raised, or "set_aside" the alert and
+            go on.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `callback` cannot be called that way, or another argument is of the wrong kind.
+        StreamError
+            The stream cannot go on: `TopicNotFound`, `BrokerUnreachable`, ...
+        ArchiveError
+            An alert should be set aside and cannot be stored.  It is not marked as delivered.
+        DecodeError
+            An alert cannot be read, and `set_aside` is False.
+        Exception
+            Whatever the callback raised, unchanged.  Its alert is not marked as delivered.
+        """
+        callback = self._print if callback is None else callback
+        adapt(callback)  # raises now, before any network is touched
+        check(workers, "workers", (int, Executor), least=1)
+        check(attempts, "attempts", int, least=1)
+        if on_failure not in ("raise", "set_aside"):
+            raise ValueError(f'"on_failure" must be "raise" or "set_aside", not {on_failure!r}')
+        if on_failure == "set_aside" and self.set_aside is False:
+            raise ValueError('"on_failure" cannot be "set_aside" for a client with set_aside=False')
+        if key is not None and not callable(key):
+            raise TypeError(f'"key" must be a function of the alert, not {key!r}')
+        topics = None if topic is None else topic_names(topic)
+        with (
+            finishing_first(self.stop_listening),
+            self._streaming(topics) as (stream, store),
+            elsewhere(callback, workers) as (run, side_by_side),
+        ):
+            if stream is None:
+                return
+            rules = Rules(
+                batch_size=self.batch_size,
+                workers=side_by_side,
+                key=key,
+                policy=RetryPolicy(attempts, self.retry_wait),
+                store_failed=store if on_failure == "set_aside" else None,
+                store_unreadable=store,
+                queue_bytes=self.queue_bytes,
+                apart=run is not None,
+            )
+            call = adapt(callback, run)
+            Delivery(stream, call, self.stop_listening, rules, self._counters).run()
+
+    def alerts(self, topic: str | Iterable[str] | None = None) -> Iterator[Alert]:
+        """Yield every alert until `stop` is called: `listen` as an iterator.
+
+        An alert counts as delivered when the next one is asked for; not when the loop is left.
+
+        Parameters
+        ----------
         topic
             Short name, or any iterable of them.  None: all topics of the group.
 
         Raises
         ------
-        TypeError, ValueError
-            `callback` cannot be called that way, or `topic` names no topic.
-        StreamError
-            The stream cannot go on: `TopicNotFound`, `BrokerUnreachable`, ...
-        Exception
-            Whatever the callback raised, unchanged.  Its alert is not marked as delivered.
+        StreamError, ArchiveError, DecodeError
+            As `listen`.
         """
-        call = adapt(self._print if callback is None else callback)
         topics = None if topic is None else topic_names(topic)
-        with self._state:
-            if self._state.first:
-                if self.stop_listening.is_set():
-                    return
-            else:
+        return self._alerts(topics)
+
+    def _alerts(self, topics: list[str] | None) -> Iterator[Alert]:
+        with self._streaming(topics) as (stream, store):
+            if stream is not None:
+                rules = Rules(self.batch_size, store_unreadable=store)
+                delivery = Delivery(stream, repr, self.stop_listening, rules, self._counters)
+                yield from delivery.alerts()
+
+    @contextmanager
+    def _streaming(self, topics: list[str] | None) -> Iterator[tuple[Any, Any]]:
+        """Open the stream and the set-aside archive; None for both if `stop` came first."""
+        with self._state, ExitStack() as stack:
+            if self._state.first and self.stop_listening.is_set():
+                yield None, None
+                return
+            if not self._state.first:
                 self.stop_listening.clear()
-            topics = topics or self._all_topics()
-            log.info("listening to %d topics on %s", len(topics), self.server)
-            url = self._construct_topic_url(topics)
-            with self.open(url, "r", group_id=self.consumer_group) as stream:
-                Delivery(stream, call, self.stop_listening, self.batch_size).run()
+            store = None
+            if self.set_aside is not False:
+                store = stack.enter_context(self._set_aside_archive()).store
+            names = topics or self._all_topics()
+            log.info("listening to %d topics on %s", len(names), self.server)
+            url = self._construct_topic_url(names)
+            yield stack.enter_context(self.open(url, "r", group_id=self.consumer_group)), store
+
+    def _set_aside_archive(self) -> Archive:
+        if isinstance(self.set_aside, (str, os.PathLike)):
+            return Archive(self.set_aside, ceiling=_SET_ASIDE_CEILING).open()
+        # Made when something is set aside, so that a listener needs no place to write until then.
+        path = default_path(",".join(self._brokers), self.consumer_group)
+        return Archive(path, ceiling=_SET_ASIDE_CEILING, make_folder=True)
+
+    def health(self) -> Health:
+        """Return how the client is: its state, and what it has counted since it was made."""
+        return self._counters.snapshot()
 
     def wait_until_listening(self, timeout: float | None = None) -> bool:
         """Wait, in another thread, until `listen` has its place in the stream.
@@ -377,6 +467,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             closing = [*self.sessions.values(), *self._kept.values()]
             self.sessions.clear()
             self._kept.clear()
+            self._connections.clear()
         else:
             closing = []
             for topic in topic_names(topics):
@@ -510,8 +601,16 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             test_alerts=self.test_alerts if ignoretest is None else not ignoretest,
             queue_bytes=self.queue_bytes,
             options=self.options,
+            policy=self._policy(),
+            counters=self._counters,
             on_listening=self._state.set_listening,
         )
+
+    def _policy(self) -> RetryPolicy:
+        if not self.retry_on_fatal:
+            return RetryPolicy(1, self.retry_wait)
+        retries = self.listen_retries
+        return RetryPolicy(None if retries is None else retries + 1, self.retry_wait)
 
     def _connection(self, brokers: Sequence[str], auth: Auth | None, seconds: float) -> Connection:
         with self._connecting:

@@ -1,31 +1,49 @@
 """Alert -> callback -> finished, for any source of alerts.
 
-An alert is finished when its callback has returned, and not before.
+An alert is finished when its callback has returned, or when it lies in the set-aside archive; and
+not before.
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+import traceback
+from collections import deque
+from collections.abc import Callable, Collection, Hashable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 from .alert import Alert
+from .errors import DecodeError
+from .health import Counters
+from .retry import RetryPolicy
 from .watermark import Watermark
 
-__all__ = ["Callback", "Delivery", "Source", "adapt"]
+__all__ = ["Callback", "Delivery", "Rules", "Source", "adapt", "elsewhere"]
 
 log = logging.getLogger(__name__)
 
 Callback = Callable[..., Any]
 
-# How long one look for new alerts may last, and so how soon `stop` is seen.
+# How long one look for new alerts may last, and so how soon a stop is seen.
 _LOOK_SECONDS = 0.1
-# How long a partition that is taken away waits for its running callback: less than the session
-# of 45 s in which Kafka holds the group's other members up.
+# How long a partition that is taken away waits for its running callbacks: less than the session
+# of 45 s for which Kafka holds up the group's other members.
 _SETTLE_SECONDS = 30.0
+# What an alert that waits takes in memory beside its bytes.
+_ALERT_BYTES = 1000
+# Lanes are fed with whole batches, whatever the batch of a single worker.
+_LANE_BATCH = 100
+# Lanes for an executor that does not say how many workers it has; a lane that waits costs little.
+_UNKNOWN_WORKERS = 32
 
 
 class Source(Protocol):
@@ -42,8 +60,50 @@ class Source(Protocol):
         ...
 
 
-def adapt(callback: Callback) -> Callable[[Alert], Any]:
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How alerts are delivered.
+
+    Attributes
+    ----------
+    batch_size
+        Most alerts taken from the source at once.
+    workers
+        How many callbacks may run side by side.
+    key
+        Alerts with equal keys stay in order; None: those of a partition.
+    policy
+        How often a callback that raises is called for one alert, and when.
+    store_failed
+        Takes an alert, and the reason, that failed for the last time; None: the error ends the
+        delivery.
+    store_unreadable
+        The same for an alert whose payload cannot be decoded.
+    queue_bytes
+        Most bytes of alerts that wait for their callback.
+    apart
+        Whether even a single worker is a lane, not the thread of `run`.
+    """
+
+    batch_size: int = 1
+    workers: int = 1
+    key: Callable[[Alert], Hashable] | None = None
+    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    store_failed: Callable[[Alert, str], None] | None = None
+    store_unreadable: Callable[[Alert, str], None] | None = None
+    queue_bytes: int = 64 * 2**20
+    apart: bool = False
+
+
+def adapt(callback: Callback, run: Callable[..., Any] | None = None) -> Callable[[Alert], Any]:
     """Check a callback, and return how it is called with an alert.
+
+    Parameters
+    ----------
+    callback
+        The user's.
+    run
+        Called as ``run(callback, topic=..., payload=...)`` in its place: to run it elsewhere.
 
     Raises
     ------
@@ -54,38 +114,83 @@ def adapt(callback: Callback) -> Callable[[Alert], Any]:
         raise TypeError(
             f"callback: {callback!r} is no function; it is called as callback(topic=, payload=)"
         )
+    wants_alert = _wants_alert(callback)
+    call = callback if run is None else partial(run, callback)
+    if wants_alert:
+        return lambda alert: call(topic=alert.topic, payload=alert.payload, alert=alert)
+    return lambda alert: call(topic=alert.topic, payload=alert.payload)
+
+
+def _wants_alert(callback: Callback) -> bool:
     try:
         signature = inspect.signature(callback)
     except (TypeError, ValueError):  # a builtin that does not tell
-        return lambda alert: callback(topic=alert.topic, payload=alert.payload)
-    wants_alert = "alert" in signature.parameters
-    given = {"topic": "", "payload": None, **({"alert": None} if wants_alert else {})}
+        return False
+    wants = "alert" in signature.parameters
+    given = {"topic": "", "payload": None, **({"alert": None} if wants else {})}
     try:
         signature.bind(**given)
     except TypeError as error:
+        name = getattr(callback, "__qualname__", type(callback).__qualname__)
         raise TypeError(
-            f"callback: {_name(callback)}{signature} cannot be called as "
-            f"callback({', '.join(f'{name}=' for name in given)}): {error}"
+            f"callback: {name}{signature} cannot be called as "
+            f"callback({', '.join(f'{one}=' for one in given)}): {error}"
         ) from None
-    if inspect.iscoroutinefunction(callback):
-        raise TypeError(
-            f"callback: {_name(callback)} is an async function, which nobody would await; "
-            "give a plain function, for instance one that calls asyncio.run"
-        )
-    if wants_alert:
-        return lambda alert: callback(topic=alert.topic, payload=alert.payload, alert=alert)
-    return lambda alert: callback(topic=alert.topic, payload=alert.payload)
+    return wants
 
 
-def _name(callback: Callback) -> str:
-    return getattr(callback, "__qualname__", type(callback).__qualname__)
+@contextmanager
+def elsewhere(callback: Callback, workers: int | Executor) -> Iterator[tuple[Any, int]]:
+    """Prepare where callbacks run: here, in an executor, or for ``async def`` in an event loop.
+
+    Yields
+    ------
+    run
+        For `adapt`.
+    int
+        How many may run side by side.
+    """
+    if isinstance(workers, Executor):
+        executor = workers
+        # What the standard library's executors call it; dask's does not tell.
+        count = getattr(executor, "_max_workers", None) or _UNKNOWN_WORKERS
+        yield (lambda call, **given: executor.submit(call, **given).result()), count
+    elif is_async(callback):
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="alert-loop", daemon=True)
+        thread.start()
+        try:
+            # In a lane even if it is the only one, so that a signal does not cut it off.
+            yield (
+                (
+                    lambda call, **given: asyncio.run_coroutine_threadsafe(
+                        call(**given), loop
+                    ).result()
+                ),
+                workers,
+            )
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+    else:
+        yield None, workers
+
+
+def is_async(callback: Callback) -> bool:
+    """Whether calling it gives a coroutine."""
+    return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(
+        getattr(callback, "__call__", None)  # noqa: B004  # not whether, but what it is
+    )
 
 
 class Delivery:
     """Call a callback for every alert of a source.
 
-    `run` calls it in its own thread.  `_settle` is called by the source, perhaps from another
-    thread, and only looks at `_running`.
+    With one worker `run` calls it in its own thread; with more, threads of ours do, the lanes.
+    Lanes never touch the source: what they have finished goes through `_finished` to the thread
+    of `run`, which notes it in the watermarks and stores the marks.
 
     Parameters
     ----------
@@ -94,9 +199,11 @@ class Delivery:
     call
         What `adapt` made of the callback.
     stopping
-        Set from any thread to end `run` after the callback that is running.
-    batch_size
-        Most alerts taken from the source at once.
+        Set from any thread to end the delivery after the callbacks that are running.
+    rules
+        How to deliver.
+    counters
+        Where to count.
     """
 
     def __init__(
@@ -104,26 +211,46 @@ class Delivery:
         source: Source,
         call: Callable[[Alert], Any],
         stopping: threading.Event,
-        batch_size: int = 1,
+        rules: Rules | None = None,
+        counters: Counters | None = None,
     ) -> None:
         self._source = source
         self._call = call
         self._stopping = stopping
-        self._batch_size = batch_size
-        self._running: Watermark | None = None
+        self._rules = rules or Rules()
+        self._counters = counters or Counters()
+        self._parked = False
+        self._failure: BaseException | None = None
+        self._running: dict[int, Watermark] = {}
+        # Of lanes only.
+        self._finished: deque[tuple[Alert, int]] = deque()
+        self._ready: SimpleQueue[_Lane | None] = SimpleQueue()
+        self._lanes: dict[Hashable, _Lane] = {}
+        self._lock = threading.Lock()
+        self._waiting_bytes = 0
 
     def run(self) -> None:
-        """Deliver until `stopping` is set, or a callback raises.
+        """Deliver until `stopping` is set, or an alert fails for the last time.
 
         Raises
         ------
         BaseException
             What the callback raised, unchanged; its alert is not marked, and comes again.
+        DecodeError
+            An alert cannot be read, and is not to be set aside.
         """
+        self._source.settle = self._settle
+        if self._rules.workers == 1 and not self._rules.apart:
+            self._run_here()
+        else:
+            self._run_in_lanes()
+
+    # -- one worker ------------------------------------------------------------------------------
+
+    def _run_here(self) -> None:
         source = self._source
-        source.settle = self._settle
         while not self._stopping.is_set():
-            alerts = source.take(self._batch_size, _LOOK_SECONDS)
+            alerts = source.take(self._rules.batch_size, _LOOK_SECONDS)
             if alerts:
                 try:
                     self._deliver(alerts)
@@ -131,35 +258,212 @@ class Delivery:
                     source.store({alert._watermark for alert in alerts})
 
     def _deliver(self, alerts: list[Alert]) -> None:
-        is_stopping = self._stopping.is_set
+        is_stopping, delivered = self._stopping.is_set, self._counters.delivered
         for alert in alerts:
-            watermark: Watermark = alert._watermark
             if is_stopping():
                 return
-            self._running = watermark
-            try:
-                if watermark.over:  # taken away while it waited: its new owner delivers it
+            if self._attend(alert, self._finish):
+                delivered[alert.topic] += 1
+
+    def _finish(self, alert: Alert) -> None:
+        alert._watermark.finish(alert.offset)
+
+    def alerts(self) -> Iterator[Alert]:
+        """Yield readable alerts; one is finished when the next is asked for."""
+        source = self._source
+        while not self._stopping.is_set():
+            for alert in source.take(self._rules.batch_size, _LOOK_SECONDS):
+                if self._stopping.is_set():
+                    return
+                if alert._watermark.over:
+                    self._counters.parked += 1
                     continue
-                self._call(alert)
-                watermark.finish(alert.offset)
-            except Exception as error:
-                _add_note(
-                    error,
-                    f"igwn_style_client: raised by the callback for the alert in "
-                    f"{alert.where}, which is not marked as delivered and comes again",
-                )
+                if self._is_readable(alert):
+                    yield alert
+                    self._counters.delivered[alert.topic] += 1
+                alert._watermark.finish(alert.offset)
+                source.store([alert._watermark])
+
+    # -- lanes -----------------------------------------------------------------------------------
+
+    def _run_in_lanes(self) -> None:
+        threads = [
+            threading.Thread(target=self._work, name=f"alert-lane-{number}", daemon=True)
+            for number in range(self._rules.workers)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            while not self._stopping.is_set() and self._failure is None:
+                if self._waiting_bytes < self._rules.queue_bytes:
+                    self._sort(self._source.take(_LANE_BATCH, _LOOK_SECONDS))
+                else:
+                    # The source's keeper goes on polling meanwhile.
+                    time.sleep(0.01)
+                self._collect()
+        finally:
+            # No further callback starts; those that run are waited for.
+            self._parked = True
+            for _ in threads:
+                self._ready.put(None)
+            for thread in threads:
+                thread.join()
+            self._collect()
+        if self._failure is not None:
+            raise self._failure
+
+    def _sort(self, alerts: list[Alert]) -> None:
+        """Put alerts into the lanes of their keys, and lanes that have work into `_ready`."""
+        key = self._rules.key
+        with self._lock:
+            for alert in alerts:
+                self._waiting_bytes += len(alert.raw or b"") + _ALERT_BYTES
+                name = alert._watermark if key is None else key(alert)
+                lane = self._lanes.get(name)
+                if lane is None:
+                    lane = self._lanes[name] = _Lane(name)
+                    self._ready.put(lane)
+                lane.alerts.append(alert)
+
+    def _work(self) -> None:
+        while (lane := self._ready.get()) is not None:
+            while True:
+                with self._lock:
+                    if not lane.alerts:
+                        del self._lanes[lane.name]
+                        break
+                    alerts, lane.alerts = lane.alerts, deque()
+                for alert in alerts:
+                    done = False
+                    try:
+                        if not self._parked and not self._stopping.is_set():
+                            done = self._attend(alert, self._finish_in_lane)
+                    except BaseException as error:
+                        self._park(error)
+                    if not done:
+                        self._finished.append((alert, False))
+
+    def _finish_in_lane(self, alert: Alert) -> None:
+        self._finished.append((alert, True))
+
+    def _park(self, error: BaseException) -> None:
+        """Let no further callback start: nothing is repeated needlessly."""
+        self._parked = True
+        with self._lock:
+            self._failure = self._failure or error
+
+    def _collect(self) -> None:
+        """Note in the watermarks what the lanes have finished, and store the marks."""
+        if self._finished:
+            self._source.store(self._note_finished())
+
+    def _note_finished(self) -> set[Watermark]:
+        touched = set()
+        with self._lock:
+            while self._finished:
+                alert, done = self._finished.popleft()
+                self._waiting_bytes -= len(alert.raw or b"") + _ALERT_BYTES
+                if done:
+                    alert._watermark.finish(alert.offset)
+                    self._counters.delivered[alert.topic] += 1
+                    touched.add(alert._watermark)
+        return touched
+
+    # -- one alert ---------------------------------------------------------------------------------
+
+    def _attend(self, alert: Alert, finish: Callable[[Alert], None]) -> bool:
+        """Deliver an alert or set it aside; False if it is not ours, or not finished."""
+        watermark: Watermark = alert._watermark
+        me = threading.get_ident()
+        self._running[me] = watermark
+        try:
+            if watermark.over:  # taken away while it waited: its new owner delivers it
+                self._counters.parked += 1
+                return False
+            if self._is_readable(alert) and not self._called(alert):
+                return False
+            finish(alert)  # before it counts as no longer running, for `_settle`
+            return True
+        finally:
+            del self._running[me]
+
+    def _called(self, alert: Alert) -> bool:
+        try:
+            result = self._call(alert)
+        except Exception as error:
+            return self._try_again(alert, error)
+        if result is not None and inspect.isawaitable(result):
+            raise TypeError(
+                "the callback returned an awaitable, which nobody awaits; make it an async def"
+            )
+        return True
+
+    def _is_readable(self, alert: Alert) -> bool:
+        """Whether the payload can be decoded; if not, the alert is set aside."""
+        try:
+            alert.payload  # noqa: B018  # decoded here, and kept
+        except DecodeError as error:
+            if self._rules.store_unreadable is None:
                 raise
-            finally:
-                self._running = None
+            self._set_aside(alert, str(error), self._rules.store_unreadable)
+            return False
+        return True
+
+    def _try_again(self, alert: Alert, error: Exception) -> bool:
+        """Call the callback again as the policy says, and settle what comes of it."""
+        self._counters.failed += 1
+        for wait in self._rules.policy.waits():
+            log.warning("the callback raised %r for %s; trying again", error, alert.where)
+            if self._stopping.wait(wait) or self._parked or alert._watermark.over:
+                return False
+            try:
+                self._call(alert)
+            except Exception as again:
+                self._counters.failed += 1
+                error = again
+            else:
+                return True
+        if self._rules.store_failed is not None:
+            reason = "".join(traceback.format_exception(error))
+            self._set_aside(alert, reason, self._rules.store_failed)
+            return True
+        _add_note(
+            error,
+            f"igwn_style_client: raised by the callback for the alert in {alert.where}, which is "
+            "not marked as delivered and comes again",
+        )
+        raise error
+
+    def _set_aside(self, alert: Alert, reason: str, store: Callable[[Alert, str], None]) -> None:
+        store(alert, reason)
+        self._counters.set_aside += 1
+        log.error("set aside: %s", reason.strip().rpartition("\n")[2])
 
     def _settle(self, watermarks: Collection[Watermark]) -> None:
-        """Wait until no callback runs for these watermarks."""
+        """Wait until no callback runs for these watermarks, and note what has finished.
+
+        The source calls it, in the thread of `run` or in its keeper's.
+        """
+        me = threading.get_ident()
         end = time.monotonic() + _SETTLE_SECONDS
-        while self._running in watermarks:
+        while any(its in watermarks and one != me for one, its in list(self._running.items())):
             if time.monotonic() > end:
                 log.warning("a callback runs for %g s; its alert may be repeated", _SETTLE_SECONDS)
-                return
+                break
             time.sleep(0.01)
+        self._note_finished()
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """Alerts with one key, of which one at a time is in a callback."""
+
+    name: Hashable
+    alerts: deque[Alert]
+
+    def __init__(self, name: Hashable) -> None:
+        self.name = name
+        self.alerts = deque()
 
 
 def _add_note(error: BaseException, note: str) -> None:

@@ -19,8 +19,8 @@ import adc.producer
 import hop.io
 from hop.auth import Auth
 
-from .arguments import options_for
 from .errors import PublishError, from_kafka
+from .settings import LOGGER, options_for
 
 __all__ = ["Connection", "Session"]
 
@@ -55,7 +55,7 @@ class _Config(adc.producer.ProducerConfig):  # type: ignore[misc]  # adc has no 
             # A topic that does not exist is reported after this, by default only after 30 s.
             "topic.metadata.propagation.max.ms": 5000,
             "message.max.bytes": _LARGEST,
-            "logger": logging.getLogger("igwn_style_client.librdkafka"),
+            "logger": LOGGER,
         }
         return _Masked({**config, **settings, **options_for("producer", self.options)})
 

@@ -12,42 +12,38 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 import adc.consumer
 import hop.io
-from confluent_kafka import (
-    OFFSET_BEGINNING,
-    OFFSET_END,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from hop.auth import Auth
 
-from .alert import Alert, Headers
-from .arguments import options_for
+from . import positions
+from .alert import Alert
+from .decoding import Decoder
 from .dialect import Dialect
-from .errors import ClientError, DecodeError, StreamError, TopicNotFound, from_kafka, is_transient
+from .errors import BrokerUnreachable, StreamError, TopicNotFound, from_kafka, is_transient
+from .health import Counters
+from .positions import Partition, StartAt
+from .retry import RetryPolicy
+from .settings import LOGGER, options_for
 from .watermark import Watermark
 
 __all__ = ["Reader", "StartAt", "list_topics"]
 
 log = logging.getLogger(__name__)
-kafka_log = logging.getLogger("igwn_style_client.librdkafka")
-
-StartAt = str | datetime | timedelta
-
-Partition = tuple[str, int]
 
 _SETTINGS = {
     # Marks are stored when a callback has returned, and reach the broker within a second.
     "enable.auto.offset.store": False,
     "auto.commit.interval.ms": 500,
     "partition.assignment.strategy": "cooperative-sticky",
+    # What the broker no longer has is reported, not jumped over in silence.
+    "auto.offset.reset": "error",
     # New topics and partitions are noticed within seconds.
     "topic.metadata.refresh.interval.ms": 5000,
     # Measured (docs/architecture.rst): without the first, a full queue stops fetching for a
@@ -55,14 +51,15 @@ _SETTINGS = {
     "fetch.queue.backoff.ms": 10,
     "queued.max.messages.kbytes": 16384,
     "queued.min.messages": 100000,
-    "logger": kafka_log,
+    "logger": LOGGER,
 }
 _ANSWER_SECONDS = 10.0
 _KEEPER_SECONDS = 1.0
-
-
-def _ignore(_error: KafkaError) -> None:
-    """Take librdkafka's error events, which its log lines repeat."""
+# How long nobody answers before the consumer itself is no longer trusted.
+_STALL_SECONDS = 120.0
+# How long a consumer that is given up may take to leave its group before it does so behind us.
+_RETIRE_SECONDS = 2.0
+_CLOSE_SECONDS = 10.0
 
 
 @dataclass
@@ -74,16 +71,30 @@ class _Config(adc.consumer.ConsumerConfig):  # type: ignore[misc]  # adc has no 
 
     def _to_confluent_kafka(self) -> dict[str, Any]:
         config: dict[str, Any] = super()._to_confluent_kafka()
-        return {
-            **config,
-            **_SETTINGS,
-            "enable.auto.commit": self.grouped,
-            **options_for("consumer", self.options),
-        }
+        del config["default.topic.config"]  # it holds the same setting as _SETTINGS, deprecated
+        options = options_for("consumer", self.options)
+        return {**config, **_SETTINGS, "enable.auto.commit": self.grouped, **options}
 
 
 class _Consumer(adc.consumer.Consumer):  # type: ignore[misc]  # adc has no types
-    """adc's consumer, but one that joins its group, and marks a message after its use."""
+    """adc's consumer, but it connects when told to, and marks a message after its use."""
+
+    def __init__(
+        self,
+        conf: _Config,
+        take: Callable[[int, float], list[Alert]],
+        store: Callable[[Collection[Watermark]], None],
+    ) -> None:
+        self.logger = logging.getLogger("adc-streaming.consumer")
+        self.conf = conf
+        self._stop_event = threading.Event()
+        self._take = take
+        self._store = store
+
+    def connect(self) -> Any:
+        """Make librdkafka's consumer, and return it."""
+        super().__init__(self.conf)
+        return self._consumer
 
     def stream(
         self,
@@ -92,22 +103,19 @@ class _Consumer(adc.consumer.Consumer):  # type: ignore[misc]  # adc has no type
         batch_timeout: timedelta = timedelta(seconds=1.0),
         start_at: Any = None,
     ) -> Iterator[Message]:
-        """Yield messages; one is marked when the next is asked for, as hop's `read` uses it."""
+        """Yield messages; one is marked when the next is asked for."""
         if start_at is not None:
-            raise TypeError("start_at is fixed when the stream is opened")
+            raise TypeError("start_at is given to the client, not to read()")
         while not self._stop_event.is_set():
-            for message in self._consumer.consume(batch_size, batch_timeout.total_seconds()):
-                error = message.error()
-                if error is not None and not is_transient(error):
-                    raise from_kafka(error, "reading failed")
-                if error is None:
-                    yield message
-                    if autocommit:
-                        self.mark_done(message)
+            for alert in self._take(batch_size, batch_timeout.total_seconds()):
+                yield alert._message  # type: ignore[misc]  # a Message by another name
+                if autocommit:
+                    alert._watermark.finish(alert.offset)
+                    self._store([alert._watermark])
 
 
 class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
-    """An open stream.
+    """An open stream.  It connects when it is first read.
 
     The consumer inside is a baton: whoever holds `_baton` may call it, and nobody else.  That is
     the thread that calls `take`, and, while it is away in a callback for longer than a second,
@@ -126,23 +134,19 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
     group_id
         The consumer group; None to broadcast.
     start_at
-        Where a partition without a mark begins: "latest", "earliest", a datetime, or a timedelta
-        back from now.
+        Where a partition without a mark begins.
     test_alerts
         Whether alerts flagged ``_test`` are taken.
     queue_bytes
         Most bytes of alerts that wait inside while a callback runs.
     options
         Settings of librdkafka.
+    policy
+        How often and when to try again after an error that does not heal by itself.
+    counters
+        Where to count.
     on_listening
         Called when the partitions are assigned and their starting positions fixed.
-
-    Raises
-    ------
-    TopicNotFound
-        None of the topics exists.
-    StreamError
-        The broker cannot be reached, or refuses.
     """
 
     def __init__(
@@ -156,6 +160,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         test_alerts: bool = False,
         queue_bytes: int = 64 * 2**20,
         options: Mapping[str, Any] | None = None,
+        policy: RetryPolicy | None = None,
+        counters: Counters | None = None,
         on_listening: Callable[[], None] = lambda: None,
     ) -> None:
         # What hop's methods use; its own __init__ would open adc's consumer.
@@ -166,152 +172,182 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
 
         self._topics = list(topics)
         self._dialect = dialect
+        self._decode = Decoder(dialect, brokers, auth)
+        self._short_names: dict[str, str] = {}
         self._grouped = group_id is not None
         self._start_at = start_at
         self._queue_bytes = queue_bytes
         self._on_listening = on_listening
-        self._known: set[Partition] = set()
-        self._live: dict[Partition, Watermark] = {}
-        self._stored: dict[Partition, int | None] = {}
-        self._decoders: dict[str, tuple[str, Callable[[Message], Any]]] = {}
-        self._backlog: deque[Alert] = deque()
-        self._backlog_bytes = 0
-        self._paused = False
-        self._lost: StreamError | None = None
-        #: Waits until no callback of these watermarks runs; whoever runs callbacks sets it.
-        self.settle: Callable[[Collection[Watermark]], None] = lambda _marks: None
+        self._counters = counters or Counters()
+        #: Waits until no callback of these watermarks runs, and finishes what has returned;
+        #: whoever runs callbacks sets it.
+        self.settle: Callable[[Collection[Watermark]], None] = lambda _watermarks: None
 
-        self._baton = threading.Lock()
-        self._away_since: float | None = None
-        self._closed = threading.Event()
+        options = dict(options or {})
+        self._stall = float(options.pop("stall.seconds", _STALL_SECONDS))
         self._conf = _Config(
             broker_urls=self.broker_addresses,
             group_id=group_id or hop.io._generate_group_id(auth.username if auth else None, 10),
             auth=auth,
-            error_callback=_ignore,
+            error_callback=self._on_error,
             grouped=self._grouped,
-            options=options or {},
+            options=options,
         )
-        self._consumer = _Consumer(self._conf)
-        self._kafka = self._consumer._consumer
-        try:
-            self._join()
-        except BaseException:
-            self._kafka.close()
-            raise
+        self._consumer = _Consumer(self._conf, self.take, self.store)
+        self._kafka: Any = None
+        self._known: set[Partition] | None = None
+        self._live: dict[Partition, Watermark] = {}
+        self._marks: dict[Partition, int] = {}
+        self._uncommitted: set[Partition] = set()
+        self._backlog: deque[Alert] = deque()
+        self._backlog_bytes = 0
+        self._paused = False
+        self._error: StreamError | None = None
+        self._refused: KafkaError | None = None
+
+        self._policy = policy or RetryPolicy()
+        self._waits = self._policy.waits()
+        self._patience = RetryPolicy(None, self._policy.wait).waits()
+        self._tried = False
+        self._open_at = 0.0
+        self._contact = time.monotonic()
+        self._looked = 0.0
+        # Without a group nobody else looks for new topics and partitions.
+        self._look_seconds = min(5.0 if not self._grouped else 30.0, self._stall / 3)
+
+        self._baton = threading.Lock()
+        self._away_since: float | None = None
+        self._closed = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="alert-keeper", daemon=True)
-        self._keeper.start()
 
-    # -- joining -----------------------------------------------------------------------------
+    # -- connecting ------------------------------------------------------------------------------
 
-    def _join(self) -> None:
-        existing = _metadata(self._kafka, self.broker_addresses, _ANSWER_SECONDS)
-        missing = [topic for topic in self._topics if topic not in existing]
-        if len(missing) == len(self._topics):
-            raise TopicNotFound(self._not_found(missing, existing))
-        if missing:
-            log.warning("%s; listening to the others", self._not_found(missing, existing))
-        self._known = {
-            (topic, partition)
+    def _open(self) -> None:
+        """Make a consumer and take our place in the stream."""
+        self._error = self._refused = None
+        self._kafka = kafka = self._consumer.connect()
+        existing = self._existing()
+        self._patience = RetryPolicy(None, self._policy.wait).waits()
+        found = {
+            (topic, number)
             for topic in self._topics
             if topic in existing
-            for partition in existing[topic].partitions
+            for number in existing[topic].partitions
         }
+        if not found:
+            raise TopicNotFound(self._not_there(self._topics, existing))
+        if self._known is None:
+            self._known = found
+            if missing := [topic for topic in self._topics if topic not in existing]:
+                log.warning("%s; listening to the others", self._not_there(missing, existing))
         if self._grouped:
-            self._kafka.subscribe(
+            kafka.subscribe(
                 self._topics,
-                on_assign=self._on_assign,
-                on_revoke=self._on_revoke,
-                on_lost=self._on_lost,
+                on_assign=partial(self._on_assign, kafka),
+                on_revoke=partial(self._on_revoke, kafka),
+                on_lost=partial(self._on_lost, kafka),
             )
         else:
-            self._kafka.assign(self._begin([TopicPartition(*one) for one in sorted(self._known)]))
-            self._on_listening()
+            kafka.assign(self._begin(found))
+            self._settled()
+        self._contact = self._looked = time.monotonic()
+        if self._keeper.ident is None:
+            self._keeper.start()
 
-    def _not_found(self, topics: Sequence[str], existing: Collection[str]) -> str:
+    def _existing(self) -> Mapping[str, Any]:
+        """Ask for the topics, and learn of a refused credential, which only a poll tells."""
+        end = time.monotonic() + _ANSWER_SECONDS
+        while True:
+            try:
+                return _topics(self._kafka.list_topics(timeout=1.0))
+            except KafkaException as error:
+                self._kafka.poll(0)
+                reason = self._refused or error.args[0]
+                if self._refused is not None or time.monotonic() > end:
+                    raise from_kafka(reason, f"no answer from {self._names()}") from error
+
+    def _settled(self) -> None:
+        self._counters.state = "listening"
+        self._on_listening()
+
+    def _names(self) -> str:
+        return ", ".join(self.broker_addresses)
+
+    def _not_there(self, topics: Sequence[str], existing: Collection[str]) -> str:
         names = ", ".join(f'"{topic}"' for topic in topics)
         verb = "does" if len(topics) == 1 else "do"
         near = {close for topic in topics for close in get_close_matches(topic, existing)}
         hint = f"; there is {', '.join(sorted(near))}" if near else ""
-        return f"{names} {verb} not exist on {', '.join(self.broker_addresses)}{hint}"
+        return f"{names} {verb} not exist on {self._names()}{hint}"
 
-    def _on_assign(self, _consumer: Any, partitions: list[TopicPartition]) -> None:
-        given = self._begin(partitions)
-        self._kafka.incremental_assign(given)
+    def _on_error(self, error: KafkaError) -> None:
+        """Take librdkafka's events, inside a poll; its log lines say the same at more length."""
+        if error.code() == KafkaError._AUTHENTICATION:
+            self._refused = error
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN and self._counters.state != "waiting":
+            self._counters.state = "waiting"
+            log.warning("no broker of %s can be reached; waiting for one", self._names())
+
+    # -- the group -------------------------------------------------------------------------------
+
+    def _on_assign(self, kafka: Any, _: Any, given: list[TopicPartition]) -> None:
+        if kafka is not self._kafka:
+            return  # a consumer that was given up, on its way out
+        begun = self._begin({(one.topic, one.partition) for one in given})
+        kafka.incremental_assign(begun)
         if self._paused:
-            self._kafka.pause(given)
-        self._on_listening()
+            kafka.pause(begun)
+        self._settled()
 
-    def _on_revoke(self, _consumer: Any, partitions: list[TopicPartition]) -> None:
-        ended = self._end(partitions)
+    def _on_revoke(self, kafka: Any, _: Any, taken: list[TopicPartition]) -> None:
+        if kafka is not self._kafka:
+            return
+        ended = self._end({(one.topic, one.partition) for one in taken})
         self.settle(ended)
-        self._commit(_marks(ended))
-        self._kafka.incremental_unassign(partitions)
+        self._commit({one.where: one.mark for one in ended})
+        kafka.incremental_unassign(taken)
 
-    def _on_lost(self, _consumer: Any, partitions: list[TopicPartition]) -> None:
-        # Somebody else has them already: what is unfinished here is theirs too.
-        log.warning("lost %d partitions to other members of the group", len(partitions))
-        self._end(partitions)
-        self._kafka.incremental_unassign(partitions)
+    def _on_lost(self, kafka: Any, _: Any, taken: list[TopicPartition]) -> None:
+        if kafka is not self._kafka:
+            return
+        # Others have them already, and what is unfinished here is theirs too.
+        log.warning("the group gave %d partitions away; alerts may be repeated", len(taken))
+        self._end({(one.topic, one.partition) for one in taken})
+        kafka.incremental_unassign(taken)
 
-    def _begin(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """Fix where each partition starts, so that no crash or reconnect can move it."""
-        found = self._kafka.committed(partitions, timeout=_ANSWER_SECONDS) if self._grouped else []
-        marks = {(one.topic, one.partition): one.offset for one in found if one.offset >= 0}
-        self._stored.update(marks)
-        new = [one for one in partitions if (one.topic, one.partition) not in marks]
-        if new:
-            starts = self._starts(new)
-            committed = self._commit(starts)
-            for one in starts:
-                marks[one.topic, one.partition] = one.offset
-                self._stored[one.topic, one.partition] = one.offset if committed else None
-        for (topic, partition), offset in marks.items():
-            self._live[topic, partition] = Watermark(topic, partition, offset)
-            log.info('listening to "%s", partition %d, from offset %d', topic, partition, offset)
+    def _begin(self, partitions: Collection[Partition]) -> list[TopicPartition]:
+        """Fix where each partition begins, so that no crash or reconnect can move it."""
+        known = self._known or set()
+        if self._grouped:
+            # The broker's mark always wins: another member may have moved it on.
+            marks = positions.committed(self._kafka, partitions)
+        else:
+            marks = {one: self._marks[one] for one in partitions if one in self._marks}
+        new = {one for one in partitions if one not in marks}
+        # A first mark that was never committed still counts: "latest" would be later by now.
+        remembered = {one: self._marks[one] for one in new & self._uncommitted}
+        first = positions.starts(
+            self._kafka, new - remembered.keys(), self._start_at, new=new - known
+        )
+        first.update(remembered)
+        self._uncommitted -= set(partitions)
+        if self._grouped and not self._commit(first):
+            self._uncommitted |= first.keys()
+        known |= set(partitions)
+        marks.update(first)
+        self._marks.update(marks)
+        for one, offset in marks.items():
+            self._live[one] = Watermark(*one, offset)
+            log.info('listening to "%s", partition %d, from offset %d', *one, offset)
         return [TopicPartition(*one, offset) for one, offset in marks.items()]
 
-    def _starts(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """Resolve `start_at` to numbers; what appeared while listening is read from its start."""
-        asked = [
-            TopicPartition(one.topic, one.partition, self._position(one)) for one in partitions
-        ]
-        found = self._kafka.offsets_for_times(asked, timeout=_ANSWER_SECONDS)
-        # A time after the last alert is answered with the logical "end", which moves on.
-        ahead = [one for one in found if one.offset < 0 and one.error is None]
-        if ahead:
-            ends = self._kafka.offsets_for_times(
-                [TopicPartition(one.topic, one.partition, OFFSET_END) for one in ahead],
-                timeout=_ANSWER_SECONDS,
-            )
-            found = [one for one in found if one not in ahead] + ends
-        for one in found:
-            if one.error is not None:
-                raise KafkaException(one.error)
-        return found  # type: ignore[no-any-return]
-
-    def _position(self, partition: TopicPartition) -> int:
-        """Say `start_at` as Kafka's ListOffsets takes it: -1, -2 or milliseconds since 1970."""
-        if (partition.topic, partition.partition) not in self._known:
-            return OFFSET_BEGINNING
-        if self._start_at == "latest":
-            return OFFSET_END
-        if self._start_at == "earliest":
-            return OFFSET_BEGINNING
-        moment = self._start_at
-        if isinstance(moment, timedelta):
-            moment = datetime.now(timezone.utc) - moment
-        assert isinstance(moment, datetime)  # noqa: S101  # client checked it
-        return int(moment.timestamp() * 1000)
-
-    def _end(self, partitions: list[TopicPartition]) -> list[Watermark]:
-        ended = [self._live.pop((one.topic, one.partition), None) for one in partitions]
-        known = [one for one in ended if one is not None]
-        for watermark in known:
+    def _end(self, partitions: Collection[Partition]) -> list[Watermark]:
+        ended = [self._live.pop(one) for one in partitions if one in self._live]
+        for watermark in ended:
             watermark.over = True
-        return known
+        return ended
 
-    # -- reading -----------------------------------------------------------------------------
+    # -- reading ---------------------------------------------------------------------------------
 
     def take(self, most: int, timeout: float) -> list[Alert]:
         """Return the next alerts: those that are there, or the first to come.
@@ -321,53 +357,59 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         most
             How many at the most.
         timeout
-            Longest wait for the first one, in seconds.
+            Longest wait for the first one, in seconds.  Connecting, and finding out that nobody
+            answers, takes longer.
 
         Raises
         ------
         StreamError
-            The broker reported what does not pass by itself.
+            What the broker reported does not pass by itself, and the policy has had enough.
         """
         with self._baton:
             self._away_since = None
             try:
+                if self._kafka is None and not self._wait_to_open(timeout):
+                    return []
+                if self._kafka is None:
+                    self._counters.state = "connecting"
+                    self._open()
                 return self._take(most, timeout)
+            except StreamError as error:
+                self._broken(error)
+                return []
+            except KafkaException as error:  # from a callback of librdkafka's
+                context = f"taking part in the stream of {self._names()}"
+                self._broken(from_kafka(error.args[0], context))
+                return []
             finally:
                 self._away_since = time.monotonic()
 
     def _take(self, most: int, timeout: float) -> list[Alert]:
-        if self._lost is not None:
-            raise self._lost
-        if None in self._stored.values():
-            self._store(self._live.values())
-        if self._paused:
-            self._kafka.resume(self._kafka.assignment())
+        kafka = self._kafka
+        if self._uncommitted:
+            self._store_first_marks()
+        if self._paused and self._backlog_bytes < self._queue_bytes // 2:
+            kafka.resume(kafka.assignment())
             self._paused = False
         if self._backlog:
             taken = [self._backlog.popleft() for _ in range(min(most, len(self._backlog)))]
             self._backlog_bytes -= sum(len(alert.raw or b"") for alert in taken)
             return taken
-        first = self._poll(timeout)
-        if first is None:
+        if self._error is not None:
+            raise self._error
+        if self._refused is not None:
+            raise from_kafka(self._refused, f"reading from {self._names()}")
+        first = kafka.poll(timeout)
+        self._counters.last_poll = now = time.monotonic()
+        busy = first is not None
+        if now - self._looked > (2 if busy else 1) * self._look_seconds:
+            self._look_around(now)
+        if not busy:
             return []
         messages = [first]
         if most > 1:
-            messages += self._consume(most - 1)
+            messages += kafka.consume(most - 1, 0)
         return self._alerts(messages)
-
-    def _poll(self, timeout: float) -> Message | None:
-        try:
-            message: Message | None = self._kafka.poll(timeout)
-        except KafkaException as error:  # from a rebalance callback
-            raise from_kafka(error.args[0], "joining the consumer group failed") from error
-        return message
-
-    def _consume(self, most: int) -> list[Message]:
-        try:
-            messages: list[Message] = self._kafka.consume(most, 0)
-        except KafkaException as error:
-            raise from_kafka(error.args[0], "joining the consumer group failed") from error
-        return messages
 
     def _alerts(self, messages: Sequence[Message]) -> list[Alert]:
         alerts = []
@@ -377,73 +419,187 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 self._heed(error, message)
                 continue
             topic: str = message.topic()  # type: ignore[assignment]
-            partition: int = message.partition()  # type: ignore[assignment]
-            watermark = self._live.get((topic, partition))
+            watermark = self._live.get((topic, message.partition()))  # type: ignore[arg-type]
             if watermark is None:
                 continue  # taken away since
             offset: int = message.offset()  # type: ignore[assignment]
             watermark.begin(offset)
             if self.ignoretest and self.is_test(message):
                 watermark.finish(offset)
+                self._counters.skipped_tests += 1
                 continue
-            short_name, decode = self._decoders.get(topic) or self._decoder(topic)
-            alerts.append(Alert.received(message, short_name, decode, watermark))
+            name = self._short_names.get(topic) or self._short_name(topic)
+            alerts.append(Alert.received(message, name, self._decode, watermark))
+        if alerts:
+            self._in_touch()
+            self._counters.last_alert = self._contact
+            if self._tried:
+                self._tried = False
+                self._waits = self._policy.waits()
         return alerts
 
+    def _short_name(self, full_name: str) -> str:
+        name = self._dialect.short_name(full_name) or full_name
+        self._short_names[full_name] = name
+        return name
+
+    def _in_touch(self) -> None:
+        """Note that the broker answers: whatever was wrong is over."""
+        self._contact = time.monotonic()
+        if self._counters.state == "waiting":
+            log.info("%s is there again", self._names())
+            self._counters.state = "listening"
+
+    # -- trouble ---------------------------------------------------------------------------------
+
     def _heed(self, error: KafkaError, message: Message) -> None:
-        """Note an error that came in place of an alert; `take` raises it when its turn comes."""
-        topic = message.topic()
-        if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
-            log.warning('topic "%s" is not there (yet)', topic)
+        """Take an error that came in place of an alert."""
+        topic, number = message.topic(), message.partition()
+        code = error.code()
+        if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+            log.warning('the topic "%s" does not exist (yet)', topic)
+        elif code == KafkaError._AUTO_OFFSET_RESET and (topic, number) in self._live:
+            self._skip_what_is_gone((topic, number))  # type: ignore[arg-type]
         elif is_transient(error):
             log.info("riding out: %s", error)
         else:
-            where = f'reading "{topic}"' if topic else "reading"
-            self._lost = from_kafka(error, f"{where} from {', '.join(self.broker_addresses)}")
+            where = f'"{topic}" on {self._names()}' if topic else self._names()
+            self._error = from_kafka(error, f"reading {where}")
 
-    def _decoder(self, full_name: str) -> tuple[str, Callable[[Message], Any]]:
-        short_name = self._dialect.short_name(full_name) or full_name
-        self._decoders[full_name] = (short_name, self._decode)
-        return self._decoders[full_name]
+    def _skip_what_is_gone(self, partition: Partition) -> None:
+        """Go on with the oldest alert there is, where the one that is next no longer exists."""
+        old = self._live[partition]
+        oldest = positions.oldest(self._kafka, partition)
+        if oldest >= old.mark:
+            gone = oldest - old.mark
+            self._counters.gone += gone
+            log.error(
+                '%d alerts of "%s", partition %d, are gone: the broker deleted them before they '
+                "were read; going on at offset %d", gone, *partition, oldest,
+            )  # fmt: skip
+        else:
+            log.error('"%s", partition %d, was made anew; reading all of it', *partition)
+        old.over = True
+        self._live[partition] = Watermark(*partition, oldest)
+        self._marks[partition] = -1  # so that the new mark is stored, wherever it is
+        place = TopicPartition(*partition, oldest)
+        self._kafka.incremental_unassign([place])
+        self._kafka.incremental_assign([place])
 
-    def _decode(self, message: Message) -> Any:
-        value = message.value()
-        if value is None:
-            raise DecodeError("an alert", "it has no content (a tombstone)")
-        declared = _declared_format(message)
-        if declared in self._dialect.formats:
-            return self._dialect.decode(value, declared)
-        return _decode_by_hop(value, str(declared))
+    def _broken(self, error: StreamError) -> None:
+        """Give the consumer up, and say when to open the next one; or raise the error.
 
-    # -- marks -------------------------------------------------------------------------------
+        A broker that cannot be reached, once it was, comes back some day; anything else counts
+        as an attempt of the policy.
+        """
+        passing = isinstance(error, BrokerUnreachable) and self._known is not None
+        wait = next(self._patience if passing else self._waits, None)
+        self._retire()
+        if wait is None:
+            raise error
+        if self._counters.state != "reconnecting":
+            self._counters.state = "reconnecting"
+            log.warning("%s; trying again", error)
+        self._tried = True
+        self._counters.reconnects += 1
+        self._open_at = time.monotonic() + wait
+
+    def _wait_to_open(self, timeout: float) -> bool:
+        """Whether it is time to open a consumer, after waiting for it up to `timeout`."""
+        wait = self._open_at - time.monotonic()
+        if wait > 0:
+            self._closed.wait(min(wait, timeout))
+        return wait <= timeout
+
+    def _retire(self, patience: float = _RETIRE_SECONDS) -> None:
+        """Commit the marks and close the consumer: go on after `patience` seconds at the most."""
+        kafka, self._kafka = self._kafka, None
+        if kafka is None:
+            return
+        live, self._live = list(self._live.values()), {}
+        for watermark in live:
+            watermark.over = True
+        self.settle(live)
+        for watermark in live:
+            self._marks[watermark.where] = watermark.mark
+        self._backlog.clear()
+        self._backlog_bytes = 0
+        self._paused = False
+        marks = {watermark.where: watermark.mark for watermark in live}
+
+        def leave() -> None:
+            self._commit(marks, kafka)
+            kafka.close()
+
+        # A broker that does not answer, or a group that is just being joined, holds this up.
+        leaving = threading.Thread(target=leave, name="alert-leaving", daemon=True)
+        leaving.start()
+        leaving.join(patience)
+        if leaving.is_alive():
+            log.warning("%s does not answer; leaving goes on behind", self._names())
+
+    def _look_around(self, now: float) -> None:
+        """See whether somebody answers, and without a group, what there is to read."""
+        self._looked = now
+        try:
+            existing = _topics(self._kafka.list_topics(timeout=1.0))
+        except KafkaException:
+            if now - self._contact > self._stall:
+                raise BrokerUnreachable(
+                    f"{self._names()} has not answered for {now - self._contact:.0f} s"
+                ) from None
+            return
+        self._in_touch()
+        if not self._grouped:
+            self._look_for_new(existing)
+
+    def _look_for_new(self, existing: Mapping[str, Any]) -> None:
+        new = {
+            (topic, number)
+            for topic in self._topics
+            if topic in existing
+            for number in existing[topic].partitions
+            if (topic, number) not in self._live
+        }
+        if new:
+            self._kafka.incremental_assign(self._begin(new))
+
+    # -- marks -----------------------------------------------------------------------------------
 
     def store(self, watermarks: Collection[Watermark]) -> None:
         """Store the marks that have moved; librdkafka commits them within a second."""
         with self._baton:
-            self._store(watermarks)
+            moved = []
+            for watermark in watermarks:
+                mark = watermark.mark
+                if not watermark.over and self._marks[watermark.where] != mark:
+                    self._marks[watermark.where] = mark
+                    moved.append(TopicPartition(*watermark.where, mark))
+            if moved and self._grouped and self._kafka is not None:
+                self._kafka.store_offsets(offsets=moved)
 
-    def _store(self, watermarks: Collection[Watermark]) -> None:
-        moved = []
-        for watermark in watermarks:
-            where = (watermark.full_name, watermark.partition)
-            if not watermark.over and self._stored[where] != watermark.mark:
-                self._stored[where] = watermark.mark
-                moved.append(TopicPartition(*where, watermark.mark))
-        if moved and self._grouped:
-            self._kafka.store_offsets(offsets=moved)
+    def _store_first_marks(self) -> None:
+        """Leave to librdkafka the first marks that could not be committed on assignment."""
+        partitions = self._uncommitted & self._live.keys()
+        if partitions:
+            self._kafka.store_offsets(
+                offsets=[TopicPartition(*one, self._marks[one]) for one in partitions]
+            )
+        self._uncommitted -= partitions
 
-    def _commit(self, marks: list[TopicPartition]) -> bool:
+    def _commit(self, marks: Mapping[Partition, int], kafka: Any = None) -> bool:
         """Commit now; False if the broker did not take it, which costs repeats, never alerts."""
         if not marks or not self._grouped:
             return True
+        offsets = [TopicPartition(*one, offset) for one, offset in marks.items()]
         try:
-            self._kafka.commit(offsets=marks, asynchronous=False)
+            (kafka or self._kafka).commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            log.warning("the marks could not be committed now: %s", error)
+            log.warning("the marks could not be committed now: %s", error.args[0])
             return False
         return True
 
-    # -- the keeper ----------------------------------------------------------------------------
+    # -- the keeper --------------------------------------------------------------------------------
 
     def _keep(self) -> None:
         """Poll while the thread that takes alerts is away in a callback."""
@@ -452,65 +608,46 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             if since is None or time.monotonic() - since < _KEEPER_SECONDS:
                 continue
             with self._baton:
-                if self._away_since == since and not self._closed.is_set():
-                    self._tend()
+                if self._away_since == since and self._kafka is not None:
+                    try:
+                        self._tend()
+                    except KafkaException as error:
+                        self._error = from_kafka(error.args[0], f"waiting at {self._names()}")
 
     def _tend(self) -> None:
         """Serve the group, and keep what arrives, up to `queue_bytes`."""
-        try:
-            while not self._paused:
-                messages = self._consume(100)
-                if not messages:
-                    return
-                alerts = self._alerts(messages)
-                self._backlog += alerts
-                self._backlog_bytes += sum(len(alert.raw or b"") for alert in alerts)
-                if self._backlog_bytes > self._queue_bytes:
-                    self._kafka.pause(self._kafka.assignment())
-                    self._paused = True
-            self._alerts(self._consume(1))
-        except ClientError as error:
-            self._lost = error if isinstance(error, StreamError) else self._lost
+        self._counters.last_poll = time.monotonic()
+        while not self._paused:
+            messages = self._kafka.consume(100, 0)
+            if not messages:
+                return
+            alerts = self._alerts(messages)
+            self._backlog += alerts
+            self._backlog_bytes += sum(len(alert.raw or b"") for alert in alerts)
+            if self._backlog_bytes > self._queue_bytes:
+                self._kafka.pause(self._kafka.assignment())
+                self._paused = True
+        self._backlog += self._alerts(self._kafka.consume(1, 0))
 
-    # -- the end -------------------------------------------------------------------------------
+    # -- the end -----------------------------------------------------------------------------------
+
+    def __enter__(self) -> Reader:
+        return self
 
     def close(self) -> None:
-        """Store and commit the marks, leave the group, close the connection."""
+        """Commit the marks, leave the group, close the connection: in that order."""
         if self._closed.is_set():
             return
         self._closed.set()
-        self._keeper.join()
+        if self._keeper.ident is not None:
+            self._keeper.join()
         with self._baton:
-            self._commit(_marks(self._live.values()))
-            for watermark in self._live.values():
-                watermark.over = True
-            self._live = {}
-            self._backlog.clear()
-            self._kafka.close()
+            self._retire(_CLOSE_SECONDS)
+            self._counters.state = "idle"
 
 
-def _marks(watermarks: Collection[Watermark]) -> list[TopicPartition]:
-    return [TopicPartition(one.full_name, one.partition, one.mark) for one in watermarks]
-
-
-def _declared_format(message: Message) -> str | None:
-    headers: Headers = message.headers() or ()  # type: ignore[assignment]
-    for name, value in headers:
-        if name == "_format":
-            return None if value is None else value.decode("ascii", "replace").lower()
-    return None
-
-
-def _decode_by_hop(value: bytes, declared: str) -> Any:
-    """Decode by hop's own message model, plugins included; a blob is bytes."""
-    model = hop.io.Deserializer.__members__.get(declared.upper())
-    if model is None:
-        raise DecodeError(repr(declared), "no such format is known")
-    try:
-        payload = model.value.deserialize(value)
-    except Exception as error:  # models, plugins too, raise whatever their parsers do
-        raise DecodeError(declared, f"{type(error).__name__}: {error}") from error
-    return payload.content if declared == "blob" else payload
+def _topics(metadata: Any) -> dict[str, Any]:
+    return {name: topic for name, topic in metadata.topics.items() if topic.error is None}
 
 
 def list_topics(
@@ -530,22 +667,15 @@ def list_topics(
         broker_urls=list(brokers),
         group_id=hop.io._generate_group_id(auth.username if auth else None, 10),
         auth=auth,
-        error_callback=_ignore,
+        error_callback=lambda _error: None,
         grouped=False,
         options=options or {},
     )
-    consumer = _Consumer(config)
+    kafka = adc.consumer.Consumer(config)._consumer
     try:
-        return sorted(_metadata(consumer._consumer, brokers, timeout))
-    finally:
-        consumer.close()
-
-
-def _metadata(kafka: Any, brokers: Sequence[str], timeout: float) -> dict[str, Any]:
-    try:
-        topics = kafka.list_topics(timeout=timeout).topics
+        return sorted(_topics(kafka.list_topics(timeout=timeout)))
     except KafkaException as error:
-        raise from_kafka(
-            error.args[0], f"{', '.join(brokers)} did not answer within {timeout:g} s"
-        ) from error
-    return {name: topic for name, topic in topics.items() if topic.error is None}
+        context = f"{', '.join(brokers)} did not answer within {timeout:g} s"
+        raise from_kafka(error.args[0], context) from error
+    finally:
+        kafka.close()

@@ -28,17 +28,18 @@ class Watermark:
 
     Attributes
     ----------
+    where : tuple
+        Full name and number of the partition.
     mark : int
         The first offset that is not finished.
     over : bool
         Whether the partition was taken away.
     """
 
-    __slots__ = ("_begun", "_early", "_next", "full_name", "mark", "over", "partition")
+    __slots__ = ("_begun", "_early", "_next", "mark", "over", "where")
 
     def __init__(self, full_name: str, partition: int, start: int) -> None:
-        self.full_name = full_name
-        self.partition = partition
+        self.where = (full_name, partition)
         self.mark = start
         self.over = False
         self._next = start

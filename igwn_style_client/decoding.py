@@ -1,0 +1,154 @@
+"""What a Kafka message says: by the dialect, by hop's models, or from where hop put it.
+
+A payload that is too large for Kafka lies behind an HTTP(S) URL, as BSON with the original's
+headers; what stands on the topic has the format "external" and holds the URL.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+import hop.io
+import requests
+from hop import bson, http_scram
+from hop.auth import Auth
+
+from .alert import Headers, Message
+from .dialect import Dialect
+from .errors import DecodeError
+
+__all__ = ["Decoder"]
+
+_EXTERNAL = "external"
+# An offloaded payload is fetched while the alert's partition waits.
+_FETCH_ATTEMPTS = 3
+_FETCH_WAIT = 0.5
+_FETCH_SECONDS = (5.0, 20.0)  # to connect, and between two pieces
+_FETCH_LONGEST = 60.0
+_LARGEST = 256 * 2**20
+
+
+class Decoder:
+    """Called with a message, returns its payload.  Any thread may call it.
+
+    Parameters
+    ----------
+    dialect
+        Decodes the formats that it names; hop's models and their plugins decode the others.
+    brokers, auth
+        The credential goes to the offload server that the broker itself names, and to no other.
+    sleep
+        Waits so many seconds between two attempts to fetch.
+
+    Raises
+    ------
+    DecodeError
+        When called: the message is not what it says it is, or its payload cannot be had.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        brokers: Sequence[str] = (),
+        auth: Auth | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._dialect = dialect
+        self._brokers = list(brokers)
+        self._auth = auth
+        self._sleep = sleep
+        self._trusted: str | None = None
+
+    def __call__(self, message: Message) -> Any:
+        """Return the payload."""
+        return self._decode(message.value(), message.headers() or ())
+
+    def _decode(self, value: bytes | None, headers: Headers) -> Any:
+        if value is None:
+            raise DecodeError("an alert", "it has no content (a tombstone)")
+        declared = _declared_format(headers)
+        if declared in self._dialect.formats:
+            return self._dialect.decode(value, declared)
+        payload = _by_hop(value, str(declared))
+        return self._fetched(payload.url) if declared == _EXTERNAL else payload
+
+    def _fetched(self, url: Any) -> Any:
+        if not isinstance(url, str) or urlsplit(url).scheme not in ("http", "https"):
+            raise DecodeError(
+                _EXTERNAL, f"its payload is to lie at {url!r}, which is no HTTP(S) URL"
+            )
+        content = self._get(url)
+        try:
+            stored = bson.loads(content)
+            value, headers = stored["message"], stored["metadata"]["headers"]
+            headers = [(str(name), bytes(content)) for name, content in headers]
+        except Exception as error:  # hop's parser raises whatever the bytes lead it to
+            raise DecodeError(
+                _EXTERNAL, f"what lies at {url} is no such payload: {error!r}"
+            ) from error
+        if _declared_format(headers) == _EXTERNAL:
+            raise DecodeError(_EXTERNAL, f"what lies at {url} points on to somewhere else")
+        return self._decode(value, headers)
+
+    def _get(self, url: str) -> bytes:
+        for attempt in range(1, _FETCH_ATTEMPTS + 1):
+            try:
+                return self._get_once(url)
+            except requests.RequestException as error:
+                answer = error.response
+                if attempt == _FETCH_ATTEMPTS or (answer is not None and answer.status_code < 500):
+                    raise DecodeError(
+                        _EXTERNAL, f"its payload cannot be fetched: {error}"
+                    ) from error
+                self._sleep(_FETCH_WAIT * 2 ** (attempt - 1))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _get_once(self, url: str) -> bytes:
+        end = time.monotonic() + _FETCH_LONGEST
+        with requests.get(
+            url, auth=self._login(url), timeout=_FETCH_SECONDS, stream=True
+        ) as response:
+            response.raise_for_status()
+            content = bytearray()
+            for piece in response.iter_content(2**16):
+                content += piece
+                if len(content) > _LARGEST:
+                    raise DecodeError(_EXTERNAL, f"its payload at {url} is over {_LARGEST} bytes")
+                if time.monotonic() > end:
+                    raise requests.Timeout(f"{url} took longer than {_FETCH_LONGEST:g} s")
+            return bytes(content)
+
+    def _login(self, url: str) -> Any:
+        if self._auth is None:
+            return None
+        if self._trusted is None:
+            self._trusted = hop.io._get_offload_server(self._brokers, self._auth) or ""
+        trusted, asked = urlsplit(self._trusted), urlsplit(url)
+        if (trusted.scheme, trusted.netloc) != (asked.scheme, asked.netloc):
+            return None
+        if self._auth.is_scram:
+            return http_scram.SCRAMAuth(self._auth, shortcut=True)
+        return hop.io._make_bearer_auth(self._auth.token) if self._auth.is_token else None
+
+
+def _declared_format(headers: Headers) -> str | None:
+    for name, value in headers:
+        if name == "_format":
+            return None if value is None else value.decode("ascii", "replace").lower()
+    return None
+
+
+def _by_hop(value: bytes, declared: str) -> Any:
+    """Decode by hop's own message model, plugins included; a blob is bytes."""
+    models: Mapping[str, Any] = hop.io.Deserializer.__members__
+    model = models.get(declared.upper())
+    if model is None:
+        raise DecodeError(repr(declared), "no such format is known")
+    try:
+        payload = model.value.deserialize(value)
+    except Exception as error:  # models, plugins too, raise whatever their parsers do
+        raise DecodeError(declared, f"{type(error).__name__}: {error}") from error
+    return payload.content if declared == "blob" else payload

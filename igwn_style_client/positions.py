@@ -1,0 +1,63 @@
+"""Where in its partitions a reader begins, fixed as numbers that no crash can move."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException, TopicPartition
+
+__all__ = ["Partition", "StartAt", "committed", "oldest", "starts"]
+
+#: Full name of the topic, and number.
+Partition = tuple[str, int]
+#: "latest", "earliest", a moment, or a time back from now.
+StartAt = str | datetime | timedelta
+
+_SECONDS = 10.0
+
+
+def committed(kafka: Any, partitions: Collection[Partition]) -> dict[Partition, int]:
+    """Return the marks that the broker keeps of the consumer's group; a partition may have none."""
+    answer = kafka.committed([TopicPartition(*one) for one in partitions], timeout=_SECONDS)
+    return {partition: offset for partition, offset in _offsets(answer).items() if offset >= 0}
+
+
+def starts(
+    kafka: Any, partitions: Collection[Partition], start_at: StartAt, new: Collection[Partition]
+) -> dict[Partition, int]:
+    """Resolve `start_at` for partitions without a mark.
+
+    Those of `new` appeared while somebody listened: they are read from their beginning.
+    """
+    if isinstance(start_at, timedelta):
+        start_at = datetime.now(timezone.utc) - start_at
+    if isinstance(start_at, datetime):
+        asked = int(start_at.timestamp() * 1000)
+    else:
+        asked = OFFSET_BEGINNING if start_at == "earliest" else OFFSET_END
+    found = _ask(kafka, {one: OFFSET_BEGINNING if one in new else asked for one in partitions})
+    # A moment after the last alert is answered with "the end", which would move on.
+    ahead = [one for one, offset in found.items() if offset < 0]
+    return {**found, **_ask(kafka, dict.fromkeys(ahead, OFFSET_END))}
+
+
+def oldest(kafka: Any, partition: Partition) -> int:
+    """Return the offset of the oldest alert that the broker still has."""
+    return _ask(kafka, {partition: OFFSET_BEGINNING})[partition]
+
+
+def _ask(kafka: Any, times: Mapping[Partition, int]) -> dict[Partition, int]:
+    """Ask for offsets by milliseconds since 1970; Kafka takes -1 for the end, -2 for the begin."""
+    if not times:
+        return {}
+    asked = [TopicPartition(*one, moment) for one, moment in times.items()]
+    return _offsets(kafka.offsets_for_times(asked, timeout=_SECONDS))
+
+
+def _offsets(answer: Sequence[TopicPartition]) -> dict[Partition, int]:
+    for one in answer:
+        if one.error is not None:
+            raise KafkaException(one.error)
+    return {(one.topic, one.partition): one.offset for one in answer}

@@ -1,0 +1,55 @@
+"""librdkafka's settings: which the user may not touch, which side reads which, where it logs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["LOGGER", "REFUSED", "options_for"]
+
+# Whoever sets these takes the promise out of our hands.
+REFUSED = frozenset(
+    {
+        "auto.commit.interval.ms",
+        "auto.offset.reset",
+        "bootstrap.servers",
+        "enable.auto.commit",
+        "enable.auto.offset.store",
+        "enable.idempotence",
+        "group.id",
+        "metadata.broker.list",
+        "partition.assignment.strategy",
+    }
+)
+
+# By how they begin: settings that librdkafka warns of where it does not use them.
+_OF_ONE_SIDE = {
+    "producer": ("acks", "batch.", "compression.", "delivery.", "linger.", "message.timeout",
+                 "queue.buffering.", "request.required.", "request.timeout", "sticky.",
+                 "transaction"),
+    "consumer": ("check.crcs", "coordinator.", "enable.partition.eof", "fetch.", "group.",
+                 "heartbeat.", "isolation.", "max.partition.", "max.poll.", "offset.",
+                 "queued.", "session.", "stall."),
+}  # fmt: skip
+
+
+def options_for(side: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of librdkafka for one side, "consumer" or "producer"."""
+    other = _OF_ONE_SIDE["producer" if side == "consumer" else "consumer"]
+    return {name: value for name, value in options.items() if not name.startswith(other)}
+
+
+class _Logger(logging.LoggerAdapter[logging.Logger]):
+    """Takes librdkafka's log lines.
+
+    It calls every lost connection an error, several times a second; that is for those who look
+    for it.  What a user needs to know is said once, by the rooms that know what it means.
+    """
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log at the level "info" at the most."""
+        super().log(min(level, logging.INFO), msg, *args, **kwargs)
+
+
+LOGGER = _Logger(logging.getLogger("igwn_style_client.librdkafka"), None)
