@@ -6,6 +6,7 @@
 
 from ._version import __version__
 from .alert import Alert
+from .archive import Archive
 from .broker import EmbeddedBroker
 from .client import (
     DEFAULT_BATCH_SIZE,
@@ -19,17 +20,22 @@ from .client import (
     client,
 )
 from .errors import (
+    ArchiveError,
+    ArchiveFull,
     AuthenticationError,
     AuthorizationError,
     BrokerUnreachable,
     ClientError,
     CredentialError,
+    CredentialFileMissing,
     DecodeError,
     NotConnected,
     PublishError,
     StreamError,
     TopicNotFound,
 )
+from .health import Health
+from .simulation import simulate
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
@@ -40,13 +46,18 @@ __all__ = [
     "DEFAULT_RETRY_WAIT",
     "DEFAULT_SERVER",
     "Alert",
+    "Archive",
+    "ArchiveError",
+    "ArchiveFull",
     "AuthenticationError",
     "AuthorizationError",
     "BrokerUnreachable",
     "ClientError",
     "CredentialError",
+    "CredentialFileMissing",
     "DecodeError",
     "EmbeddedBroker",
+    "Health",
     "IGWNAlertClient",
     "NotConnected",
     "PublishError",
@@ -54,4 +65,5 @@ __all__ = [
     "TopicNotFound",
     "__version__",
     "client",
+    "simulate",
 ]

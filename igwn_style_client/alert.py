@@ -56,6 +56,13 @@ class Alert:
         The bytes as received.
     reason
         Why the alert was set aside; None for one that was delivered.
+
+    Attributes
+    ----------
+    id : uuid.UUID or None
+        What hop's publishers give each alert; the same when an alert comes again.
+    sender : str or None
+        The publisher's user name, as it says itself.
     """
 
     __slots__ = (*_FIELDS, "_decode", "_message", "_watermark", "id", "reason", "sender")
@@ -89,7 +96,8 @@ class Alert:
         raw: bytes | None = b"",
         reason: str | None = None,
     ) -> None:
-        values = (topic, payload, full_name or topic, partition, offset, time, key, headers, raw)
+        pairs = tuple((name, value) for name, value in headers)
+        values = (topic, payload, full_name or topic, partition, offset, time, key, pairs, raw)
         for name, value in zip(_FIELDS, values, strict=True):
             object.__setattr__(self, name, value)
         object.__setattr__(self, "reason", reason)
@@ -179,7 +187,10 @@ def _payload(alert: Alert) -> Any:
 
 def _time(alert: Alert) -> datetime | None:
     milliseconds = alert._message.timestamp()[1]
-    return None if milliseconds < 0 else _EPOCH + timedelta(milliseconds=milliseconds)
+    try:
+        return None if milliseconds < 0 else _EPOCH + timedelta(milliseconds=milliseconds)
+    except OverflowError:  # publishers stamp what they like
+        return None
 
 
 def _id(alert: Alert) -> UUID | None:

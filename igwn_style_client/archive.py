@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from .alert import Alert, Message
-from .errors import ClientError
+from .errors import ArchiveError, ArchiveFull
 
-__all__ = ["Archive", "ArchiveError", "ArchiveFull", "default_path"]
+__all__ = ["Archive", "default_path"]
 
 _APPLICATION = 0x69677363  # "igsc"
 _VERSION = 1
@@ -117,14 +117,6 @@ def _before_fork() -> None:
 os.register_at_fork(
     before=_before_fork, after_in_parent=_lock.release, after_in_child=_lock.release
 )
-
-
-class ArchiveError(ClientError):
-    """An archive cannot be read or written; what was to be stored is not stored."""
-
-
-class ArchiveFull(ArchiveError):
-    """Neither the ceiling nor the disk leaves room for another alert."""
 
 
 class Archive:

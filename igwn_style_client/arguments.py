@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -61,10 +62,15 @@ def check(
         wanted = " or ".join(kind.__name__ for kind in kinds) + (" or None" if optional else "")
         given = "None" if value is None else type(value).__name__
         raise TypeError(f'"{name}" must be {wanted}, not {given}')
-    if not isinstance(value, (int, float)):
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
         return
-    if (least is not None and value < least) or (most is not None and value > most):
-        bounds = f"at least {least:g}" if most is None else f"from {least:g} to {most:g}"
+    low, high = -math.inf if least is None else least, math.inf if most is None else most
+    if not (math.isfinite(value) and low <= value <= high):
+        bounds = "finite" if least is None else f"at least {least:g}"
+        if most is not None:
+            bounds = f"from {least:g} to {most:g}"
         raise ValueError(f'"{name}" must be {bounds}, not {value!r}')
 
 
@@ -83,6 +89,11 @@ def parse_server(server: str, port: int) -> tuple[str, str, list[str]]:
     """Return scheme, user name and "host:port" of each broker.
 
     A port in the URL counts unless another than the default was given beside it.
+
+    Raises
+    ------
+    ValueError
+        It is no address.  A password in it is not repeated.
     """
     scheme, separator, rest = server.partition("://")
     if not separator:
@@ -90,15 +101,16 @@ def parse_server(server: str, port: int) -> tuple[str, str, list[str]]:
     if scheme != "kafka":
         raise ValueError(f'"server" must begin with kafka://, not {scheme}://')
     user, _, hosts = rest.partition("/")[0].rpartition("@")
-    brokers = [_with_port(host.strip(), port, server) for host in hosts.split(",")]
+    shown = re.sub(r":[^:@/]*@", ":...@", server)
+    brokers = [_with_port(host.strip(), port, shown) for host in hosts.split(",")]
     return scheme, user.partition(":")[0], brokers
 
 
 def _with_port(host: str, port: int, server: str) -> str:
     match = re.fullmatch(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+)(:(?P<port>\d+))?", host)
-    if match is None:
+    own = int(match["port"]) if match and match["port"] else DEFAULT_PORT
+    if match is None or not 1 <= own <= 65535:
         raise ValueError(
             f'"server" must be such as kafka://kafka.scimma.org/ or host:9092, not {server!r}'
         )
-    own = match["port"]
-    return f"{match['host']}:{own if own and port == DEFAULT_PORT else port}"
+    return f"{match['host']}:{own if port == DEFAULT_PORT else port}"

@@ -30,8 +30,13 @@ class EmbeddedBroker:
     """
 
     #: What to hand to ``client(options=)``: the mock cluster answers a request for new alerts
-    #: only when its whole wait is over, which is half a second by default.
-    options = {"fetch.wait.max.ms": 5}  # noqa: RUF012  # read only by convention, as documented
+    #: only when its whole wait is over, which is half a second by default, and does not notice
+    #: that a member has left its group until its session ends, after 45 s by default.
+    options = {  # noqa: RUF012  # read only by convention
+        "fetch.wait.max.ms": 5,
+        "session.timeout.ms": 3500,
+        "heartbeat.interval.ms": 500,
+    }
 
     def __init__(self) -> None:
         self._cluster: Producer | None = None

@@ -6,11 +6,12 @@ import json
 import logging
 import os
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any
@@ -53,6 +54,9 @@ DEFAULT_BATCH_TIMEOUT = timedelta(seconds=0.2)
 DEFAULT_LISTEN_RETRIES = 3
 DEFAULT_RETRY_WAIT = 0.1
 
+# Seconds that `wait_until_listening` gives a thread that is about to call `listen` again.
+_TO_COME = 1.0
+
 # Bytes; a listener whose set-aside archive is full ends, so that somebody looks into it.
 _SET_ASIDE_CEILING = 2**30
 
@@ -86,8 +90,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
     batch_size
         Most alerts taken from the stream at once.  1 holds fewest alerts in this process.
     batch_timeout
-        Longest wait for a full batch, a timedelta or seconds.  Alerts that are there are never
-        made to wait for others.
+        Kept for igwn_alert's users.  Alerts that are there are never made to wait for others.
     retry_on_fatal, listen_retries, retry_wait
         Whether, how often (None: for ever) and after how many seconds to try again after an error
         that does not heal by itself.
@@ -155,6 +158,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         check(username, "username", str, optional=True)
         check(password, "password", str, optional=True)
         check(auth, "auth", (Auth, list, tuple, bool), optional=True)
+        for one in auth if isinstance(auth, (list, tuple)) else ():
+            check(one, "auth", Auth)
         check(authfile, "authfile", (str, os.PathLike), optional=True)
         check(noauth, "noauth", bool)
         check(group, "group", str)
@@ -162,7 +167,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         check(server, "server", str)
         check(port, "port", int, least=1, most=65535)
         check(batch_size, "batch_size", int, least=1)
-        check(batch_timeout, "batch_timeout", (timedelta, int, float))
+        check(batch_timeout, "batch_timeout", (timedelta, int, float), least=0)
         check(retry_on_fatal, "retry_on_fatal", bool)
         check(listen_retries, "listen_retries", int, optional=True, least=0)
         check(retry_wait, "retry_wait", (int, float), least=0)
@@ -341,23 +346,21 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         with self._streaming(topics) as (stream, store):
             if stream is not None:
                 rules = Rules(self.batch_size, store_unreadable=store)
-                delivery = Delivery(stream, repr, self.stop_listening, rules, self._counters)
+                delivery = Delivery(stream, None, self.stop_listening, rules, self._counters)
                 yield from delivery.alerts()
 
     @contextmanager
     def _streaming(self, topics: list[str] | None) -> Iterator[tuple[Any, Any]]:
         """Open the stream and the set-aside archive; None for both if `stop` came first."""
-        with self._state, ExitStack() as stack:
-            if self._state.first and self.stop_listening.is_set():
+        with self._state.running(self.stop_listening), ExitStack() as stack:
+            if self.stop_listening.is_set():
                 yield None, None
                 return
-            if not self._state.first:
-                self.stop_listening.clear()
             store = None
             if self.set_aside is not False:
                 store = stack.enter_context(self._set_aside_archive()).store
             names = topics or self._all_topics()
-            log.info("listening to %d topics on %s", len(names), self.server)
+            log.info("listening to %d topics on %s", len(names), ", ".join(self._brokers))
             url = self._construct_topic_url(names)
             yield stack.enter_context(self.open(url, "r", group_id=self.consumer_group)), store
 
@@ -394,15 +397,14 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         From any thread or signal handler; returns at once.  Before the first `listen` it makes
         that one return at once; after a `listen` has ended it does nothing.
         """
-        if self._state.may_be_stopped():
-            self.stop_listening.set()
+        self._state.stop(self.stop_listening)
 
     def _print(self, topic: str, payload: Any, alert: Alert) -> None:  # noqa: ARG002
         shown = payload
         if self.jsonpp_on:
-            shown = json.dumps(
-                json.loads(payload) if isinstance(payload, str) else payload, indent=4
-            )
+            with suppress(TypeError, ValueError):  # what is no JSON is printed as it is
+                given = json.loads(payload) if isinstance(payload, str) else payload
+                shown = json.dumps(given, indent=4)
         print(f"New message from topic {alert.full_name}:\n{shown}")  # noqa: T201  # as igwn_alert
 
     # -- publishing ----------------------------------------------------------------------------
@@ -535,7 +537,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         check(group, "group", str, optional=True)
         check(timeout, "timeout", (int, float), least=0.001)
         short_name = igwn.dialect(group).short_name if group else self._dialect.short_name
-        credential = credentials.select(self.auth, self._brokers[0], self._user)
+        credential = credentials.select(self.auth, self._brokers[0], unquote(self._user))
         names = reader.list_topics(self._brokers, credential, timeout, self.options)
         return sorted(short for name in names if (short := short_name(name)))
 
@@ -614,7 +616,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
 
     def _connection(self, brokers: Sequence[str], auth: Auth | None, seconds: float) -> Connection:
         with self._connecting:
-            key = (*brokers, f"{seconds:g}")
+            key = (*brokers, auth.username if auth else "", f"{seconds:g}")
             if key not in self._connections:
                 self._connections[key] = Connection(brokers, auth, seconds, self.options)
             return self._connections[key]
@@ -651,35 +653,39 @@ IGWNAlertClient = client
 
 
 class _ListenState:
-    """Whether `listen` runs; a context manager around it.  Any thread may ask."""
+    """Whether `listen` runs.  Any thread may ask.
+
+    A reentrant lock, for `stop` may be called by a signal handler that interrupts us.
+    """
 
     def __init__(self) -> None:
-        self._change = threading.Condition()
+        self._change = threading.Condition(threading.RLock())
         self._running = False
         self._listening = False
-        self._begun = 0
+        self._begun = False
 
-    @property
-    def first(self) -> bool:
-        """Whether the `listen` that runs is the client's first."""
-        return self._begun == 1
-
-    def __enter__(self) -> None:
+    @contextmanager
+    def running(self, stopping: threading.Event) -> Iterator[None]:
+        """Hold while `listen` runs; the first one heeds a stop that came before it."""
         with self._change:
             if self._running:
                 raise RuntimeError("this client listens already; make a second one")
-            self._running = True
-            self._begun += 1
+            if self._begun:
+                stopping.clear()
+            self._running = self._begun = True
             self._change.notify_all()
+        try:
+            yield
+        finally:
+            with self._change:
+                self._running = self._listening = False
+                self._change.notify_all()
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self, stopping: threading.Event) -> None:
+        """Stop the `listen` that runs, or the first one before it does."""
         with self._change:
-            self._running = self._listening = False
-            self._change.notify_all()
-
-    def may_be_stopped(self) -> bool:
-        """Whether a `listen` runs, or none has run yet."""
-        return self._running or not self._begun
+            if self._running or not self._begun:
+                stopping.set()
 
     def set_listening(self) -> None:
         """Note that the partitions are assigned."""
@@ -689,29 +695,39 @@ class _ListenState:
 
     def wait(self, timeout: float | None) -> bool:
         """Wait for `set_listening`; False when time is up or `listen` has ended."""
+        end = None if timeout is None else time.monotonic() + timeout
         with self._change:
             if self._begun and not self._running:
                 # It has ended, or the thread that is to call it again has not come to it yet.
-                self._change.wait_for(lambda: self._running, min(1.0, timeout or 1.0))
+                self._change.wait_for(
+                    lambda: self._running, _TO_COME if timeout is None else min(_TO_COME, timeout)
+                )
             self._change.wait_for(
-                lambda: self._listening or (self._begun and not self._running), timeout
+                lambda: self._listening or (self._begun and not self._running),
+                None if end is None else max(0.0, end - time.monotonic()),
             )
             return self._listening
 
 
-def _each(calls: Iterable[Any]) -> None:
-    """Call all; raise their `PublishError` as one in the end."""
-    failures = []
+def _each(calls: Iterable[Callable[[], object]]) -> None:
+    """Make all calls, whatever one of them raises; their `PublishError` become one."""
+    failures: list[PublishError] = []
+    others: list[BaseException] = []
     for call in calls:
         try:
             call()
         except PublishError as error:
             failures.append(error)
+        except BaseException as error:
+            others.append(error)
+    if others:
+        raise others[0]
     if len(failures) == 1:
         raise failures[0]
     if failures:
         text = "; ".join(str(one) for one in failures)
-        raise PublishError(text, [sent for one in failures for sent in one.unconfirmed])
+        unconfirmed = [sent for one in failures for sent in one.unconfirmed]
+        raise PublishError(text, unconfirmed) from failures[0].__cause__
 
 
 def _flush_at_exit(connections: Mapping[Any, Connection]) -> None:

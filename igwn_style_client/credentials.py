@@ -11,14 +11,15 @@ import copy
 import logging
 import netrc
 import os
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import certifi
+import toml
 from hop.auth import AmbiguousCredentialError, Auth, load_auth, select_matching_auth
-from hop.configure import get_config_path
 
 from .errors import CredentialError, CredentialFileMissing
 
@@ -62,18 +63,15 @@ def find(
         raise CredentialError(
             "You must provide both a username and a password for basic authentication."
         )
-    if authfile is not None:
+    if authfile:
         return _from_auth_toml(Path(authfile))
-    default = Path(get_config_path("auth"))
-    if default.exists() or Path(get_config_path("general")).exists():
-        try:
-            return _from_auth_toml(None)
-        except CredentialFileMissing:
-            pass  # config.toml is there without credentials, and no auth.toml beside it
+    default = _hops_file()
+    if default is not None:
+        return _from_auth_toml(default)
     found = _from_netrc(machines)
     if found is None:
         warnings.warn(
-            "No authentication found. Proceeding with unauthenticated session", stacklevel=4
+            "No authentication found. Proceeding with unauthenticated session", stacklevel=3
         )
         return False
     return found
@@ -90,7 +88,7 @@ def select(auth: Sequence[Auth] | None, broker: str, username: str | None) -> Au
     if not auth:
         return None
     try:
-        return select_matching_auth(auth, broker, username)
+        return select_matching_auth(auth, broker, username or None)
     except AmbiguousCredentialError as error:
         raise CredentialError(
             f"{error.message}\nChoose one by its user name in the URL: kafka://USER@{broker}/"
@@ -128,22 +126,51 @@ def _with_ca(auth: Auth, location: str) -> Auth:
     return changed
 
 
-def _from_auth_toml(path: Path | None) -> list[Auth]:
-    shown = str(path or get_config_path("auth"))
+def _hops_file() -> Path | None:
+    """Return where hop keeps credentials: auth.toml, or config.toml in its older layout."""
+    folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "hop"
+    if (folder / "auth.toml").exists():
+        return folder / "auth.toml"
+    settings = folder / "config.toml"
     try:
-        found: list[Auth] = load_auth(None if path is None else str(path))
-    except FileNotFoundError as error:
-        raise CredentialFileMissing(f"there is no credential file {shown!r}") from error
+        return settings if "auth" in toml.load(settings) else None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, IndexError, TypeError):  # what toml raises for a broken file
+        return settings  # which hop cannot use either: say so
+
+
+def _from_auth_toml(path: Path) -> list[Auth]:
+    if not path.exists():
+        raise CredentialFileMissing(f"there is no credential file {str(path)!r}")
+    if not path.is_file():
+        raise CredentialError(f"{path} is no file")
+    try:
+        found: list[Auth] = load_auth(str(path))
     except RuntimeError as error:
-        if "unsafe permissions" in str(error):
-            raise CredentialError(
-                f"{shown} can be read by others; make it safe with: chmod 0600 {shown}"
-            ) from None
-        raise CredentialError(f"{shown} is not a credential file of hop: {error}") from None
+        raise _explained(path, str(error)) from None
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CredentialError(f"{shown} cannot be read: {type(error).__name__}") from None
-    log.info("using the credential of %s from %s", [one.username for one in found], shown)
+        raise CredentialError(f"{path} cannot be read: {type(error).__name__}") from None
+    if not found:
+        raise CredentialError(f"{path} holds an empty list of credentials")
+    log.info("using the credential of %s from %s", [one.username for one in found], path)
     return found
+
+
+def _explained(path: Path, hops_text: str) -> CredentialError:
+    if "unsafe permissions" in hops_text:
+        return CredentialError(
+            f"{path} can be read by others; make it safe with: chmod 0600 {path}"
+        )
+    if "no auth section" in hops_text:
+        return CredentialError(f"{path} has no section [[auth]]")
+    if match := re.search(r"missing auth property '\w+'", hops_text):
+        return CredentialError(f"{path}: {match[0]}")
+    # The rest of what the parser says may quote a password.
+    where = re.search(r"\(line \d+", hops_text)
+    return CredentialError(
+        f"{path} is no credential file of hop" + (f": see {where[0][1:]}" if where else "")
+    )
 
 
 def _from_netrc(machines: Iterable[str]) -> Auth | None:
@@ -162,6 +189,8 @@ def _from_netrc(machines: Iterable[str]) -> Auth | None:
     for machine in machines:
         # authenticators() would fall back to "default", which is no credential for a broker.
         entry = entries.hosts.get(machine)
+        if entry is not None and not (entry[0] and entry[2]):
+            raise CredentialError(f"{path}: machine {machine} needs both login and password")
         if entry is not None:
             log.info("using the credential of %s from %s", entry[0], path)
             return Auth(entry[0], entry[2])

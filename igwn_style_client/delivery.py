@@ -15,8 +15,9 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Protocol
@@ -114,6 +115,8 @@ def adapt(callback: Callback, run: Callable[..., Any] | None = None) -> Callable
         raise TypeError(
             f"callback: {callback!r} is no function; it is called as callback(topic=, payload=)"
         )
+    if _is(callback, inspect.isgeneratorfunction) or _is(callback, inspect.isasyncgenfunction):
+        raise TypeError(f"callback: {callback!r} is a generator, which nobody would run")
     wants_alert = _wants_alert(callback)
     call = callback if run is None else partial(run, callback)
     if wants_alert:
@@ -124,9 +127,14 @@ def adapt(callback: Callback, run: Callable[..., Any] | None = None) -> Callable
 def _wants_alert(callback: Callback) -> bool:
     try:
         signature = inspect.signature(callback)
-    except (TypeError, ValueError):  # a builtin that does not tell
-        return False
-    wants = "alert" in signature.parameters
+    except (TypeError, ValueError) as error:
+        if isinstance(callback, partial):  # of arguments that its function does not take
+            raise TypeError(
+                f"callback: {callback!r} cannot be called as callback(topic=, payload=): {error}"
+            ) from None
+        return False  # a builtin that does not tell
+    asked = signature.parameters.get("alert")
+    wants = asked is not None and asked.kind not in (asked.VAR_POSITIONAL, asked.VAR_KEYWORD)
     given = {"topic": "", "payload": None, **({"alert": None} if wants else {})}
     try:
         signature.bind(**given)
@@ -180,9 +188,25 @@ def elsewhere(callback: Callback, workers: int | Executor) -> Iterator[tuple[Any
 
 def is_async(callback: Callback) -> bool:
     """Whether calling it gives a coroutine."""
-    return inspect.iscoroutinefunction(callback) or inspect.iscoroutinefunction(
-        getattr(callback, "__call__", None)  # noqa: B004  # not whether, but what it is
-    )
+    return _is(callback, inspect.iscoroutinefunction)
+
+
+def _is(callback: Any, kind: Callable[[Any], bool]) -> bool:
+    """Whether a function, or what stands behind a partial or a callable object, is of a kind."""
+    while isinstance(callback, partial):
+        callback = callback.func
+    return kind(callback) or kind(getattr(callback, "__call__", None))  # noqa: B004  # what it is
+
+
+class _Outcome(Enum):
+    """What has become of an alert: only one that is open comes again."""
+
+    OPEN = 0
+    SET_ASIDE = 1
+    DELIVERED = 2
+
+
+_OPEN, _SET_ASIDE, _DELIVERED = _Outcome
 
 
 class Delivery:
@@ -197,7 +221,7 @@ class Delivery:
     source
         Where the alerts come from.
     call
-        What `adapt` made of the callback.
+        What `adapt` made of the callback; `alerts` needs none.
     stopping
         Set from any thread to end the delivery after the callbacks that are running.
     rules
@@ -209,7 +233,7 @@ class Delivery:
     def __init__(
         self,
         source: Source,
-        call: Callable[[Alert], Any],
+        call: Callable[[Alert], Any] | None,
         stopping: threading.Event,
         rules: Rules | None = None,
         counters: Counters | None = None,
@@ -223,7 +247,7 @@ class Delivery:
         self._failure: BaseException | None = None
         self._running: dict[int, Watermark] = {}
         # Of lanes only.
-        self._finished: deque[tuple[Alert, int]] = deque()
+        self._finished: deque[tuple[Alert, _Outcome]] = deque()
         self._ready: SimpleQueue[_Lane | None] = SimpleQueue()
         self._lanes: dict[Hashable, _Lane] = {}
         self._lock = threading.Lock()
@@ -240,10 +264,14 @@ class Delivery:
             An alert cannot be read, and is not to be set aside.
         """
         self._source.settle = self._settle
-        if self._rules.workers == 1 and not self._rules.apart:
-            self._run_here()
-        else:
-            self._run_in_lanes()
+        try:
+            if self._rules.workers == 1 and not self._rules.apart:
+                self._run_here()
+            else:
+                self._run_in_lanes()
+        finally:
+            # What runs now was left running by a second Ctrl-C: nobody waits for it.
+            self._source.settle = lambda _watermarks: None
 
     # -- one worker ------------------------------------------------------------------------------
 
@@ -252,21 +280,32 @@ class Delivery:
         while not self._stopping.is_set():
             alerts = source.take(self._rules.batch_size, _LOOK_SECONDS)
             if alerts:
+                touched = {alert._watermark for alert in alerts}
                 try:
                     self._deliver(alerts)
-                finally:
-                    source.store({alert._watermark for alert in alerts})
+                except BaseException:
+                    try:
+                        source.store(touched)
+                    except Exception as error:  # the callback's counts more
+                        log.warning("the last marks are not stored: %r", error)
+                    raise
+                source.store(touched)
 
     def _deliver(self, alerts: list[Alert]) -> None:
+        running, me = self._running, threading.get_ident()
         is_stopping, delivered = self._stopping.is_set, self._counters.delivered
-        for alert in alerts:
-            if is_stopping():
-                return
-            if self._attend(alert, self._finish):
-                delivered[alert.topic] += 1
-
-    def _finish(self, alert: Alert) -> None:
-        alert._watermark.finish(alert.offset)
+        try:
+            for alert in alerts:
+                if is_stopping():
+                    return
+                running[me] = watermark = alert._watermark
+                outcome = self._attend(alert)
+                if outcome is not _OPEN:
+                    watermark.finish(alert.offset)
+                if outcome is _DELIVERED:
+                    delivered[alert.topic] += 1
+        finally:
+            running.pop(me, None)
 
     def alerts(self) -> Iterator[Alert]:
         """Yield readable alerts; one is finished when the next is asked for."""
@@ -318,12 +357,19 @@ class Delivery:
         with self._lock:
             for alert in alerts:
                 self._waiting_bytes += len(alert.raw or b"") + _ALERT_BYTES
-                name = alert._watermark if key is None else key(alert)
+                name = alert._watermark if key is None else self._key(alert, key)
                 lane = self._lanes.get(name)
                 if lane is None:
                     lane = self._lanes[name] = _Lane(name)
                     self._ready.put(lane)
                 lane.alerts.append(alert)
+
+    def _key(self, alert: Alert, key: Callable[[Alert], Hashable]) -> Hashable:
+        try:
+            return key(alert)
+        except DecodeError:  # it looked at a payload that cannot be read: any lane will do
+            lane: Hashable = alert._watermark
+            return lane
 
     def _work(self) -> None:
         while (lane := self._ready.get()) is not None:
@@ -333,18 +379,20 @@ class Delivery:
                         del self._lanes[lane.name]
                         break
                     alerts, lane.alerts = lane.alerts, deque()
-                for alert in alerts:
-                    done = False
-                    try:
-                        if not self._parked and not self._stopping.is_set():
-                            done = self._attend(alert, self._finish_in_lane)
-                    except BaseException as error:
-                        self._park(error)
-                    if not done:
-                        self._finished.append((alert, False))
+                self._deliver_in_lane(alerts)
 
-    def _finish_in_lane(self, alert: Alert) -> None:
-        self._finished.append((alert, True))
+    def _deliver_in_lane(self, alerts: deque[Alert]) -> None:
+        running, me = self._running, threading.get_ident()
+        for alert in alerts:
+            running[me] = alert._watermark
+            outcome = _OPEN
+            try:
+                if not self._parked and not self._stopping.is_set():
+                    outcome = self._attend(alert)
+            except BaseException as error:
+                self._park(error)
+            self._finished.append((alert, outcome))
+        running.pop(me, None)
 
     def _park(self, error: BaseException) -> None:
         """Let no further callback start: nothing is repeated needlessly."""
@@ -361,42 +409,54 @@ class Delivery:
         touched = set()
         with self._lock:
             while self._finished:
-                alert, done = self._finished.popleft()
+                alert, outcome = self._finished.popleft()
                 self._waiting_bytes -= len(alert.raw or b"") + _ALERT_BYTES
-                if done:
+                if outcome is not _OPEN:
                     alert._watermark.finish(alert.offset)
-                    self._counters.delivered[alert.topic] += 1
                     touched.add(alert._watermark)
+                if outcome is _DELIVERED:
+                    self._counters.delivered[alert.topic] += 1
         return touched
 
     # -- one alert ---------------------------------------------------------------------------------
 
-    def _attend(self, alert: Alert, finish: Callable[[Alert], None]) -> bool:
-        """Deliver an alert or set it aside; False if it is not ours, or not finished."""
-        watermark: Watermark = alert._watermark
-        me = threading.get_ident()
-        self._running[me] = watermark
+    def _attend(self, alert: Alert) -> _Outcome:
+        """Deliver an alert, or set it aside."""
+        if alert._watermark.over:  # taken away while it waited: its new owner delivers it
+            self._counters.parked += 1
+            return _OPEN
+        if not self._is_readable(alert):
+            return _SET_ASIDE
         try:
-            if watermark.over:  # taken away while it waited: its new owner delivers it
-                self._counters.parked += 1
-                return False
-            if self._is_readable(alert) and not self._called(alert):
-                return False
-            finish(alert)  # before it counts as no longer running, for `_settle`
-            return True
-        finally:
-            del self._running[me]
-
-    def _called(self, alert: Alert) -> bool:
-        try:
-            result = self._call(alert)
+            self._call_once(alert)
         except Exception as error:
             return self._try_again(alert, error)
-        if result is not None and inspect.isawaitable(result):
-            raise TypeError(
-                "the callback returned an awaitable, which nobody awaits; make it an async def"
+        return _DELIVERED
+
+    def _try_again(self, alert: Alert, error: Exception) -> _Outcome:
+        """Call the callback again as the policy says, and settle what comes of it."""
+        self._counters.failed += 1
+        for wait in self._rules.policy.waits():
+            log.warning("the callback raised %r for %s; trying again", error, alert.where)
+            if self._stopping.wait(wait) or self._parked or alert._watermark.over:
+                return _OPEN
+            try:
+                self._call_once(alert)
+            except Exception as again:
+                self._counters.failed += 1
+                error = again
+            else:
+                return _DELIVERED
+        if self._rules.store_failed is None:
+            _add_note(
+                error,
+                f"igwn_style_client: raised by the callback for the alert in {alert.where}, "
+                "which is not marked as delivered and comes again",
             )
-        return True
+            raise error
+        reason = "".join(traceback.format_exception(error))
+        self._set_aside(alert, reason, self._rules.store_failed)
+        return _SET_ASIDE
 
     def _is_readable(self, alert: Alert) -> bool:
         """Whether the payload can be decoded; if not, the alert is set aside."""
@@ -409,30 +469,45 @@ class Delivery:
             return False
         return True
 
-    def _try_again(self, alert: Alert, error: Exception) -> bool:
-        """Call the callback again as the policy says, and settle what comes of it."""
-        self._counters.failed += 1
+    def _called(self, alert: Alert) -> bool:
+        """Call the callback as often as the policy says; False if the end came in between."""
         for wait in self._rules.policy.waits():
-            log.warning("the callback raised %r for %s; trying again", error, alert.where)
-            if self._stopping.wait(wait) or self._parked or alert._watermark.over:
-                return False
             try:
-                self._call(alert)
-            except Exception as again:
+                self._call_once(alert)
+            except Exception as error:
                 self._counters.failed += 1
-                error = again
+                log.warning("the callback raised %r for %s; trying again", error, alert.where)
             else:
                 return True
-        if self._rules.store_failed is not None:
+            if self._stopping.wait(wait) or self._parked or alert._watermark.over:
+                return False
+        return self._called_for_the_last_time(alert)
+
+    def _called_for_the_last_time(self, alert: Alert) -> bool:
+        try:
+            self._call_once(alert)
+        except Exception as error:
+            self._counters.failed += 1
+            if self._rules.store_failed is None:
+                _add_note(
+                    error,
+                    f"igwn_style_client: raised by the callback for the alert in {alert.where}, "
+                    "which is not marked as delivered and comes again",
+                )
+                raise
             reason = "".join(traceback.format_exception(error))
             self._set_aside(alert, reason, self._rules.store_failed)
-            return True
-        _add_note(
-            error,
-            f"igwn_style_client: raised by the callback for the alert in {alert.where}, which is "
-            "not marked as delivered and comes again",
-        )
-        raise error
+        else:
+            self._counters.delivered[alert.topic] += 1
+        return True
+
+    def _call_once(self, alert: Alert) -> None:
+        assert self._call is not None  # noqa: S101  # `run` has one
+        result = self._call(alert)
+        if result is not None and inspect.isawaitable(result):
+            raise TypeError(
+                "the callback returned an awaitable, which nobody awaits; make it an async def"
+            )
 
     def _set_aside(self, alert: Alert, reason: str, store: Callable[[Alert, str], None]) -> None:
         store(alert, reason)
@@ -467,5 +542,7 @@ class _Lane:
 
 
 def _add_note(error: BaseException, note: str) -> None:
-    """Do what ``add_note`` does from Python 3.11 on."""
-    error.__notes__ = [*getattr(error, "__notes__", ()), note]
+    """Do what ``add_note`` does from Python 3.11 on, where the exception takes notes."""
+    notes = getattr(error, "__notes__", None)
+    with suppress(AttributeError, TypeError):
+        error.__notes__ = [*(notes if isinstance(notes, list) else ()), note]

@@ -12,7 +12,9 @@
     │   └── TopicNotFound
     ├── PublishError
     ├── NotConnected            also a RuntimeError
-    └── DecodeError
+    ├── DecodeError
+    └── ArchiveError
+        └── ArchiveFull
 
 The second bases are those that programs written for igwn_alert catch.
 """
@@ -26,6 +28,8 @@ from adc.errors import KafkaException
 from confluent_kafka import KafkaError
 
 __all__ = [
+    "ArchiveError",
+    "ArchiveFull",
     "AuthenticationError",
     "AuthorizationError",
     "BrokerUnreachable",
@@ -113,6 +117,14 @@ class PublishError(ClientError):
 
 class NotConnected(ClientError, RuntimeError):
     """Publishing to a topic that was not connected."""
+
+
+class ArchiveError(ClientError):
+    """An archive cannot be read or written; what was to be stored is not stored."""
+
+
+class ArchiveFull(ArchiveError):
+    """Neither the ceiling nor the disk leaves room for another alert."""
 
 
 class DecodeError(ClientError):

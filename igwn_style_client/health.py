@@ -17,7 +17,8 @@ class Health:
     Attributes
     ----------
     state
-        "idle", "connecting" or "listening".
+        "idle", "connecting", "listening", "waiting" (no broker can be reached) or "reconnecting"
+        (after an error, with a new consumer).
     delivered
         Alerts whose callback has returned, by topic.
     failed

@@ -19,7 +19,7 @@ import adc.producer
 import hop.io
 from hop.auth import Auth
 
-from .errors import PublishError, from_kafka
+from .errors import AuthenticationError, PublishError, from_kafka
 from .settings import LOGGER, options_for
 
 __all__ = ["Connection", "Session"]
@@ -86,15 +86,21 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
             broker_urls=list(brokers),
             topic=None,
             auth=auth,
-            error_callback=None,
+            error_callback=self._on_error,
             produce_timeout=timedelta(seconds=timeout),
             use_idempotence=True,
             options=options or {},
         )
+        self.refused: Any = None
         super().__init__(config)
         self.brokers = list(brokers)
         self.auth = auth
         self.timeout = timeout
+
+    def _on_error(self, error: Any) -> None:
+        """Remember why alerts stay in the queue; of that they are told only that they time out."""
+        if isinstance(from_kafka(error, ""), AuthenticationError):
+            self.refused = error
 
     def serve(self, seconds: float) -> None:
         """Let confirmations come in; if there is time, send what is queued without lingering."""
@@ -235,7 +241,9 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             # Still waiting when time is up: it may arrive yet, but nobody can say so.
             late = list(self._waiting.values())
         if failed or late:
-            raise _unconfirmed(failed, late, seconds, self._connection.brokers)
+            cause = self._connection.refused or (failed[0][1] if failed else None)
+            alerts = [sent for sent, _ in failed] + late
+            raise _unconfirmed(alerts, cause, seconds, self._connection.brokers)
         return 0
 
     def close(self) -> int:
@@ -250,17 +258,13 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
 
 
 def _unconfirmed(
-    failed: Sequence[tuple[tuple[str, Any], Any]],
-    late: Sequence[tuple[str, Any]],
-    seconds: float,
-    brokers: Sequence[str],
+    alerts: Sequence[tuple[str, Any]], error: Any, seconds: float, brokers: Sequence[str]
 ) -> PublishError:
-    alerts = [sent for sent, _ in failed] + list(late)
     topics = ", ".join(sorted({f'"{topic}"' for topic, _ in alerts}))
     what = f"{len(alerts)} alert{'s' if len(alerts) > 1 else ''} for {topics} not confirmed"
-    if not failed:
+    if error is None:
         return PublishError(f"{what} within {seconds:g} s by {', '.join(brokers)}", alerts)
-    cause = from_kafka(failed[0][1], f"{', '.join(brokers)} did not take it")
-    error = PublishError(f"{what}: {cause}", alerts)
-    error.__cause__ = cause
-    return error
+    cause = from_kafka(error, f"{', '.join(brokers)} did not take it")
+    failure = PublishError(f"{what}: {cause}", alerts)
+    failure.__cause__ = cause
+    return failure

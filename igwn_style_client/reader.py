@@ -54,6 +54,7 @@ _SETTINGS = {
     "logger": LOGGER,
 }
 _ANSWER_SECONDS = 10.0
+_PIECE_SECONDS = 0.5
 _KEEPER_SECONDS = 1.0
 # How long nobody answers before the consumer itself is no longer trusted.
 _STALL_SECONDS = 120.0
@@ -195,6 +196,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         )
         self._consumer = _Consumer(self._conf, self.take, self.store)
         self._kafka: Any = None
+        self._joined = False
+        self._answer_by = 0.0
         self._known: set[Partition] | None = None
         self._live: dict[Partition, Watermark] = {}
         self._marks: dict[Partition, int] = {}
@@ -222,11 +225,19 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
 
     # -- connecting ------------------------------------------------------------------------------
 
-    def _open(self) -> None:
-        """Make a consumer and take our place in the stream."""
-        self._error = self._refused = None
-        self._kafka = kafka = self._consumer.connect()
+    def _open(self) -> bool:
+        """Make a consumer and take our place in the stream; False while nobody has answered.
+
+        It waits in small pieces, so that a stop need not wait for it.
+        """
+        if self._kafka is None:
+            self._error = self._refused = None
+            self._counters.state = "connecting"
+            self._kafka = self._consumer.connect()
+            self._answer_by = time.monotonic() + _ANSWER_SECONDS
         existing = self._existing()
+        if existing is None:
+            return False
         self._patience = RetryPolicy(None, self._policy.wait).waits()
         found = {
             (topic, number)
@@ -240,31 +251,35 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             self._known = found
             if missing := [topic for topic in self._topics if topic not in existing]:
                 log.warning("%s; listening to the others", self._not_there(missing, existing))
-        if self._grouped:
-            kafka.subscribe(
-                self._topics,
-                on_assign=partial(self._on_assign, kafka),
-                on_revoke=partial(self._on_revoke, kafka),
-                on_lost=partial(self._on_lost, kafka),
-            )
-        else:
-            kafka.assign(self._begin(found))
-            self._settled()
+        self._join(self._kafka, found)
+        self._joined = True
         self._contact = self._looked = time.monotonic()
         if self._keeper.ident is None:
             self._keeper.start()
+        return True
 
-    def _existing(self) -> Mapping[str, Any]:
+    def _join(self, kafka: Any, found: Collection[Partition]) -> None:
+        if not self._grouped:
+            kafka.assign(self._begin(found))
+            self._settled()
+            return
+        kafka.subscribe(
+            self._topics,
+            on_assign=partial(self._on_assign, kafka),
+            on_revoke=partial(self._on_revoke, kafka),
+            on_lost=partial(self._on_lost, kafka),
+        )
+
+    def _existing(self) -> Mapping[str, Any] | None:
         """Ask for the topics, and learn of a refused credential, which only a poll tells."""
-        end = time.monotonic() + _ANSWER_SECONDS
-        while True:
-            try:
-                return _topics(self._kafka.list_topics(timeout=1.0))
-            except KafkaException as error:
-                self._kafka.poll(0)
-                reason = self._refused or error.args[0]
-                if self._refused is not None or time.monotonic() > end:
-                    raise from_kafka(reason, f"no answer from {self._names()}") from error
+        try:
+            return _topics(self._kafka.list_topics(timeout=_PIECE_SECONDS))
+        except KafkaException as error:
+            self._kafka.poll(0)
+            if self._refused is None and time.monotonic() < self._answer_by:
+                return None
+            reason = self._refused or error.args[0]
+            raise from_kafka(reason, f"no answer from {self._names()}") from error
 
     def _settled(self) -> None:
         self._counters.state = "listening"
@@ -368,11 +383,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         with self._baton:
             self._away_since = None
             try:
-                if self._kafka is None and not self._wait_to_open(timeout):
+                if not self._joined and not (self._wait_to_open(timeout) and self._open()):
                     return []
-                if self._kafka is None:
-                    self._counters.state = "connecting"
-                    self._open()
                 return self._take(most, timeout)
             except StreamError as error:
                 self._broken(error)
@@ -463,8 +475,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         elif is_transient(error):
             log.info("riding out: %s", error)
         else:
-            where = f'"{topic}" on {self._names()}' if topic else self._names()
-            self._error = from_kafka(error, f"reading {where}")
+            what = f'"{topic}"' if topic else f'as consumer group "{self._conf.group_id}"'
+            self._error = from_kafka(error, f"reading {what} from {self._names()}")
 
     def _skip_what_is_gone(self, partition: Partition) -> None:
         """Go on with the oldest alert there is, where the one that is next no longer exists."""
@@ -489,10 +501,12 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
     def _broken(self, error: StreamError) -> None:
         """Give the consumer up, and say when to open the next one; or raise the error.
 
-        A broker that cannot be reached, once it was, comes back some day; anything else counts
-        as an attempt of the policy.
+        A broker that was there once comes back some day; anything else counts as an attempt of
+        the policy.
         """
-        passing = isinstance(error, BrokerUnreachable) and self._known is not None
+        transient = error.error is not None and is_transient(error.error)
+        was_there = self._known is not None
+        passing = was_there and (transient or isinstance(error, BrokerUnreachable))
         wait = next(self._patience if passing else self._waits, None)
         self._retire()
         if wait is None:
@@ -513,7 +527,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
 
     def _retire(self, patience: float = _RETIRE_SECONDS) -> None:
         """Commit the marks and close the consumer: go on after `patience` seconds at the most."""
-        kafka, self._kafka = self._kafka, None
+        kafka, self._kafka, self._joined = self._kafka, None, False
         if kafka is None:
             return
         live, self._live = list(self._live.values()), {}
@@ -575,8 +589,11 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 if not watermark.over and self._marks[watermark.where] != mark:
                     self._marks[watermark.where] = mark
                     moved.append(TopicPartition(*watermark.where, mark))
-            if moved and self._grouped and self._kafka is not None:
-                self._kafka.store_offsets(offsets=moved)
+            if moved and self._grouped and self._joined:
+                try:
+                    self._kafka.store_offsets(offsets=moved)
+                except KafkaException as error:  # the partition is just being taken away
+                    log.info("the marks could not be stored: %s", error.args[0])
 
     def _store_first_marks(self) -> None:
         """Leave to librdkafka the first marks that could not be committed on assignment."""
@@ -608,7 +625,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             if since is None or time.monotonic() - since < _KEEPER_SECONDS:
                 continue
             with self._baton:
-                if self._away_since == since and self._kafka is not None:
+                if self._away_since == since and self._joined:
                     try:
                         self._tend()
                     except KafkaException as error:
@@ -663,19 +680,32 @@ def list_topics(
     StreamError
         No answer in `timeout` seconds, or a refusal.
     """
+    refused: list[KafkaError] = []
+
+    def on_error(error: KafkaError) -> None:
+        if error.code() == KafkaError._AUTHENTICATION:
+            refused.append(error)
+
     config = _Config(
         broker_urls=list(brokers),
         group_id=hop.io._generate_group_id(auth.username if auth else None, 10),
         auth=auth,
-        error_callback=lambda _error: None,
+        error_callback=on_error,
         grouped=False,
         options=options or {},
     )
     kafka = adc.consumer.Consumer(config)._consumer
+    end = time.monotonic() + timeout
     try:
-        return sorted(_topics(kafka.list_topics(timeout=timeout)))
-    except KafkaException as error:
-        context = f"{', '.join(brokers)} did not answer within {timeout:g} s"
-        raise from_kafka(error.args[0], context) from error
+        while True:
+            try:
+                piece = max(0.001, min(_PIECE_SECONDS, end - time.monotonic()))
+                return sorted(_topics(kafka.list_topics(timeout=piece)))
+            except KafkaException as error:
+                kafka.poll(0)  # only a poll tells of a refused credential
+                if refused or time.monotonic() >= end:
+                    verb = "refused us" if refused else f"did not answer within {timeout:g} s"
+                    context = f"{', '.join(brokers)} {verb}"
+                    raise from_kafka((refused or error.args)[0], context) from error
     finally:
         kafka.close()

@@ -1,0 +1,124 @@
+"""The pages name what the package has."""
+
+import ast
+import configparser
+import inspect
+import pkgutil
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import igwn_style_client
+from igwn_style_client import client, errors
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = Path(igwn_style_client.__file__).parent
+# Where a package is imported by another name than it is installed by.
+INSTALLED_AS = {"adc": "adc-streaming", "confluent_kafka": "confluent-kafka", "hop": "hop-client"}
+
+
+def page(name):
+    return (ROOT / "docs" / name).read_text()
+
+
+def is_named(name, text):
+    """Whether `text` has the name as a literal or in bold: prose mentions too much by chance."""
+    return re.search(rf"(``|\*\*)(?:igwn_style_client\.)?{re.escape(name)}\1", text) is not None
+
+
+def declared():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = setup["options.extras_require"].values()
+    lines = "\n".join([setup["options"]["install_requires"], *extras]).splitlines()
+    names = {re.match(r"[\w.-]*", line.strip())[0] for line in lines}
+    return names - {"", "igwn-style-client"}
+
+
+def imported():
+    """The foreign packages that the rooms import, by the names they are installed by."""
+    found = set()
+    for path in PACKAGE.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(node.module.partition(".")[0])
+    foreign = found - sys.stdlib_module_names - {"igwn_style_client"}
+    return {INSTALLED_AS.get(name, name) for name in foreign}
+
+
+def missing(names, text):
+    return sorted(name for name in names if not is_named(name, text))
+
+
+def test_every_dependency_has_its_reason():
+    assert {"hop-client", "six", "sphinx", "igwn-alert", "certifi"} <= declared() | imported()
+    assert missing(declared() | imported(), page("dependencies.rst")) == []
+
+
+def test_no_dependency_is_described_that_is_none():
+    described = set(
+        re.findall(r"^   \* - \*\*([\w-]+)\*\*", page("dependencies.rst"), re.MULTILINE)
+    )
+    assert described == declared() | imported()
+
+
+def test_every_room_has_its_sentence():
+    rooms = {room.name for room in pkgutil.iter_modules(igwn_style_client.__path__)}
+    rooms = (rooms | {"__init__"}) - {"_version"}
+    assert {"client", "reader", "errors"} <= rooms
+    rows = re.findall(r"^   \* - ``(\w+)``$", page("architecture.rst"), re.MULTILINE)
+    assert set(rows) == rooms
+
+
+def test_every_exported_name_is_in_the_reference():
+    text = page("api.rst")
+    names = set(igwn_style_client.__all__) - {"__version__"}
+    names = {name for name in names if not name.startswith("DEFAULT_")}
+    listed = set(re.findall(r"^.. auto\w+:: (?:\w+\.)*(\w+)$", text, re.MULTILINE))
+    assert sorted(name for name in names if name not in listed and not is_named(name, text)) == []
+
+
+def test_every_error_is_in_the_reference():
+    raised = {name for name in errors.__all__ if inspect.isclass(getattr(errors, name))}
+    assert {"ClientError", "PublishError"} <= raised
+    listed = re.findall(r"^.. autoexception:: (?:\w+\.)*(\w+)$", page("api.rst"), re.MULTILINE)
+    assert raised <= set(listed)
+
+
+def test_names_in_backquotes_lead_to_the_reference():
+    for path in (ROOT / "docs").glob("*.rst"):
+        names = re.findall(r"(?<![`:>\w])`(\w+)`(?![`_])", path.read_text())
+        assert set(names) <= set(igwn_style_client.__all__), path.name
+
+
+def test_every_keyword_has_its_setting():
+    keywords = set(inspect.signature(client).parameters)
+    assert {"server", "consumer_group", "options"} <= keywords
+    assert missing(keywords, page("settings.rst")) == []
+
+
+@pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_to_files(path):
+    text = (ROOT / path).read_text()
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("**six**", True),
+        ("``six``", True),
+        ("``igwn_style_client.six``", True),
+        ("six of them", False),
+        ("``sixty``", False),
+        ("**six``", False),
+    ],
+)
+def test_a_name_counts_where_it_stands_out(text, expected):
+    assert is_named("six", text) is expected
