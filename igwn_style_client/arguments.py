@@ -101,7 +101,7 @@ def parse_server(server: str, port: int) -> tuple[str, str, list[str]]:
     if scheme != "kafka":
         raise ValueError(f'"server" must begin with kafka://, not {scheme}://')
     user, _, hosts = rest.partition("/")[0].rpartition("@")
-    shown = re.sub(r":[^:@/]*@", ":...@", server)
+    shown = re.sub(r"^((?:\w+://)?[^:@/]*):(?!//).*@", r"\1:...@", server)
     brokers = [_with_port(host.strip(), port, shown) for host in hosts.split(",")]
     return scheme, user.partition(":")[0], brokers
 

@@ -14,7 +14,7 @@ from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 import hop
@@ -149,7 +149,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         *,
         start_at: StartAt = "latest",
         test_alerts: bool = False,
-        set_aside: str | os.PathLike[str] | bool | None = None,
+        set_aside: str | os.PathLike[str] | Literal[False] | None = None,
         queue_bytes: int = 64 * 2**20,
         publish_timeout: float = 30.0,
         ssl_ca_location: str | None = None,
@@ -174,7 +174,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         check(jsonpp_on, "jsonpp_on", bool)
         check_start_at(start_at)
         check(test_alerts, "test_alerts", bool)
-        check(set_aside, "set_aside", (str, os.PathLike, bool), optional=True)
+        if set_aside is not False:
+            check(set_aside, "set_aside", (str, os.PathLike), optional=True)
         check(queue_bytes, "queue_bytes", int, least=1)
         check(publish_timeout, "publish_timeout", (int, float), least=0.001)
         check(ssl_ca_location, "ssl_ca_location", (str, os.PathLike), optional=True)
@@ -208,7 +209,6 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         self.base_url_prefix = self._construct_base_url()
         self.stop_listening = threading.Event()
         self.sessions: dict[str, Any] = {}
-        self._kept: dict[str, Any] = {}
         self._connections: dict[tuple[str, ...], Connection] = {}
         self._connecting = threading.Lock()
         self._state = _ListenState()
@@ -305,6 +305,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             raise TypeError(f'"key" must be a function of the alert, not {key!r}')
         topics = None if topic is None else topic_names(topic)
         with (
+            self._state.running(self.stop_listening),
             finishing_first(self.stop_listening),
             self._streaming(topics) as (stream, store),
             elsewhere(callback, workers) as (run, side_by_side),
@@ -343,7 +344,10 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         return self._alerts(topics)
 
     def _alerts(self, topics: list[str] | None) -> Iterator[Alert]:
-        with self._streaming(topics) as (stream, store):
+        with (
+            self._state.running(self.stop_listening),
+            self._streaming(topics) as (stream, store),
+        ):
             if stream is not None:
                 rules = Rules(self.batch_size, store_unreadable=store)
                 delivery = Delivery(stream, None, self.stop_listening, rules, self._counters)
@@ -352,7 +356,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
     @contextmanager
     def _streaming(self, topics: list[str] | None) -> Iterator[tuple[Any, Any]]:
         """Open the stream and the set-aside archive; None for both if `stop` came first."""
-        with self._state.running(self.stop_listening), ExitStack() as stack:
+        with ExitStack() as stack:
             if self.stop_listening.is_set():
                 yield None, None
                 return
@@ -466,9 +470,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             Not all alerts were confirmed; the sessions are closed nevertheless.
         """
         if topics is None:
-            closing = [*self.sessions.values(), *self._kept.values()]
+            closing = list(self.sessions.values())
             self.sessions.clear()
-            self._kept.clear()
             self._connections.clear()
         else:
             closing = []
@@ -496,14 +499,12 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         TypeError, ValueError
             `msg` cannot be encoded.
         """
-        sessions = []
-        for name in topic_names(topic):
-            if name not in self._kept:
-                self._kept[name] = self._open_session(name)
-            sessions.append(self._kept[name])
+        # A session of its own, so that each thread waits for its own alerts; the connection
+        # behind it is kept.
+        sessions = [self._open_session(name) for name in topic_names(topic)]
         for session in sessions:
             session.write(msg)
-        _each([session.flush for session in sessions])
+        _each([session.close for session in sessions])
 
     def _open_session(self, topic: str) -> Any:
         return self.open(self._construct_topic_url(topic), "w")
@@ -549,6 +550,11 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
                 "credential may see"
             )
         return topics
+
+    @property
+    def auth(self) -> list[Auth] | None:
+        """The credentials; None for an unauthenticated session."""
+        return self._auth or None
 
     # -- connections -------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ def options_for(side: str, options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if not name.startswith(other)}
 
 
-class _Logger(logging.LoggerAdapter[logging.Logger]):
+class _Logger(logging.LoggerAdapter):  # type: ignore[type-arg]  # none before Python 3.11
     """Takes librdkafka's log lines.
 
     It calls every lost connection an error, several times a second; that is for those who look

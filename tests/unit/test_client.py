@@ -91,11 +91,13 @@ class Client(client):
         self.stream = stream or Stream()
         self.errors = errors or {}
         self.opened = []
+        self.written = []
 
     def open(self, url, mode="r", group_id=None, **kwargs):
         self.opened.append((url, mode, group_id))
         if mode == "w":
-            return Session(url, self.errors.get(url.rpartition(".")[2]))
+            self.written.append(Session(url, self.errors.get(url.rpartition(".")[2])))
+            return self.written[-1]
         self._state.set_listening()
         return self.stream
 
@@ -935,14 +937,6 @@ def test_disconnecting_closes_and_forgets():
     assert made.sessions["a"] is not sessions["a"]
 
 
-def test_disconnecting_closes_what_publish_has_kept():
-    made = Client()
-    made.publish("a", "text")
-    made.disconnect()
-    made.publish("a", "text")
-    assert [url for url, _, _ in made.opened] == names("a", "a")
-
-
 def test_disconnecting_from_what_is_not_connected_warns():
     made = Client()
     made.connect("a")
@@ -993,22 +987,19 @@ def test_leaving_the_block_hides_no_error():
     assert session.done == ["close"]
 
 
-def test_publish_confirms_and_keeps_its_session():
+def test_publish_confirms_each_alert_for_itself():
     made = Client()
     made.publish("a", "one")
     made.publish("a", msg="two")
     made.publish(("a", "b"), {"uid": 3})
-    assert [url for url, _, _ in made.opened] == names("a", "b")
+    assert [url for url, _, _ in made.opened] == names("a", "a", "a", "b")
     assert made.sessions == {}  # they are not those of connect
-    assert made._kept["a"].done == [
-        ("write", "one"),
-        "flush",
-        ("write", "two"),
-        "flush",
-        ("write", {"uid": 3}),
-        "flush",
+    assert [session.done for session in made.written] == [
+        [("write", "one"), "close"],
+        [("write", "two"), "close"],
+        [("write", {"uid": 3}), "close"],
+        [("write", {"uid": 3}), "close"],
     ]
-    assert made._kept["b"].done == [("write", {"uid": 3}), "flush"]
 
 
 @given(st.lists(st.sampled_from("abc"), min_size=1), st.sampled_from([list, tuple, set, iter]))
@@ -1016,7 +1007,7 @@ def test_publish_takes_one_topic_or_any_iterable(topics, kind):
     made = Client()
     made.publish(kind(topics), "text")
     assert {url for url, _, _ in made.opened} == set(names(*topics))
-    assert all(session.done == [("write", "text"), "flush"] for session in made._kept.values())
+    assert all(session.done == [("write", "text"), "close"] for session in made.written)
 
 
 def test_what_was_not_confirmed_is_told_together():
@@ -1035,7 +1026,7 @@ def test_what_was_not_confirmed_is_told_together():
     assert str(raised.value) == (
         '1 alert for "gracedb.a" not confirmed; 1 alert for "gracedb.c" not confirmed'
     )
-    assert made._kept["b"].done == [("write", 5), "flush"]
+    assert made.written[1].done == [("write", 5), "close"]
     assert raised.value.__cause__ is cause
 
 
