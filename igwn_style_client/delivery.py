@@ -246,6 +246,7 @@ class Delivery:
         self._parked = False
         self._failure: BaseException | None = None
         self._running: dict[int, Watermark] = {}
+        self._told: set[tuple[str, str]] = set()
         # Of lanes only.
         self._finished: deque[tuple[Alert, _Outcome]] = deque()
         self._ready: SimpleQueue[_Lane | None] = SimpleQueue()
@@ -456,6 +457,7 @@ class Delivery:
             raise error
         reason = "".join(traceback.format_exception(error))
         self._set_aside(alert, reason, self._rules.store_failed)
+        log.error("set aside after the callback raised %r for %s", error, alert.where)
         return _SET_ASIDE
 
     def _is_readable(self, alert: Alert) -> bool:
@@ -466,39 +468,11 @@ class Delivery:
             if self._rules.store_unreadable is None:
                 raise
             self._set_aside(alert, str(error), self._rules.store_unreadable)
+            # Once for each kind: a publisher that sends rubbish sends it every second.
+            level = logging.DEBUG if (alert.topic, error.format) in self._told else logging.ERROR
+            self._told.add((alert.topic, error.format))
+            log.log(level, "set aside: %s", error)
             return False
-        return True
-
-    def _called(self, alert: Alert) -> bool:
-        """Call the callback as often as the policy says; False if the end came in between."""
-        for wait in self._rules.policy.waits():
-            try:
-                self._call_once(alert)
-            except Exception as error:
-                self._counters.failed += 1
-                log.warning("the callback raised %r for %s; trying again", error, alert.where)
-            else:
-                return True
-            if self._stopping.wait(wait) or self._parked or alert._watermark.over:
-                return False
-        return self._called_for_the_last_time(alert)
-
-    def _called_for_the_last_time(self, alert: Alert) -> bool:
-        try:
-            self._call_once(alert)
-        except Exception as error:
-            self._counters.failed += 1
-            if self._rules.store_failed is None:
-                _add_note(
-                    error,
-                    f"igwn_style_client: raised by the callback for the alert in {alert.where}, "
-                    "which is not marked as delivered and comes again",
-                )
-                raise
-            reason = "".join(traceback.format_exception(error))
-            self._set_aside(alert, reason, self._rules.store_failed)
-        else:
-            self._counters.delivered[alert.topic] += 1
         return True
 
     def _call_once(self, alert: Alert) -> None:
@@ -512,7 +486,6 @@ class Delivery:
     def _set_aside(self, alert: Alert, reason: str, store: Callable[[Alert, str], None]) -> None:
         store(alert, reason)
         self._counters.set_aside += 1
-        log.error("set aside: %s", reason.strip().rpartition("\n")[2])
 
     def _settle(self, watermarks: Collection[Watermark]) -> None:
         """Wait until no callback runs for these watermarks, and note what has finished.

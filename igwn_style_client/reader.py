@@ -249,6 +249,12 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             raise TopicNotFound(self._not_there(self._topics, existing))
         if self._known is None:
             self._known = found
+            if not self._grouped:
+                log.info(
+                    "no consumer_group: nothing is remembered after the end of this process; the "
+                    "next one begins at start_at=%r",
+                    self._start_at,
+                )
             if missing := [topic for topic in self._topics if topic not in existing]:
                 log.warning("%s; listening to the others", self._not_there(missing, existing))
         self._join(self._kafka, found)
