@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format docs bench clean
+.PHONY: demo test lint format docs bench chaos clean
 
 demo: $(VENV)/.run
 	$(BIN)/igwn-style-client demo
@@ -25,6 +25,9 @@ docs: $(VENV)/.docs
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 clean:
 	rm -rf $(VENV) docs/_build docs/api build *.egg-info .coverage*

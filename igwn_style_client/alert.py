@@ -14,6 +14,8 @@ __all__ = ["Alert", "Headers"]
 Headers = Sequence[tuple[str, bytes | None]]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+# Of a message and its alert, measured with payloads of a few bytes.
+_OVERHEAD = 1000
 _FIELDS = ("topic", "payload", "full_name", "partition", "offset", "time", "key", "headers", "raw")
 
 
@@ -109,6 +111,7 @@ class Alert:
         topic: str,
         decode: Callable[[Any], Any],
         watermark: Any = None,
+        offset: int | None = None,
     ) -> Alert:
         """Wrap a Kafka message.
 
@@ -122,18 +125,27 @@ class Alert:
             Called with the message when the payload is first asked for; may raise `DecodeError`.
         watermark
             Of its partition, in which whoever delivers the alert notes that it is finished.
+        offset
+            If it is known already: asking the message again costs time.
         """
         alert = cls.__new__(cls)
         _set_message(alert, message)
         _set_topic(alert, topic)
         _set_decode(alert, decode)
         _set_watermark(alert, watermark)
+        if offset is not None:
+            _set_offset(alert, offset)
         return alert
 
     @property
     def where(self) -> str:
         """Topic, partition and offset, for log lines and errors."""
         return f'"{self.full_name}", partition {self.partition}, offset {self.offset}'
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory the alert takes while it waits."""
+        return len(self.raw or b"") + _OVERHEAD
 
     def __getattr__(self, name: str) -> Any:
         """Fill in a field that is asked for the first time."""
@@ -176,6 +188,7 @@ _set_message = Alert.__dict__["_message"].__set__
 _set_topic = Alert.__dict__["topic"].__set__
 _set_decode = Alert.__dict__["_decode"].__set__
 _set_watermark = Alert.__dict__["_watermark"].__set__
+_set_offset = Alert.__dict__["offset"].__set__
 
 
 def _payload(alert: Alert) -> Any:

@@ -88,7 +88,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
     port
         For those that name none; a port in the URL counts unless another than 9092 is given here.
     batch_size
-        Most alerts taken from the stream at once.  1 holds fewest alerts in this process.
+        Alerts that are there are taken together, up to 100 of them, or up to this if it is more.
     batch_timeout
         Kept for igwn_alert's users.  Alerts that are there are never made to wait for others.
     retry_on_fatal, listen_retries, retry_wait
@@ -320,6 +320,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
                 store_failed=store if on_failure == "set_aside" else None,
                 store_unreadable=store,
                 queue_bytes=self.queue_bytes,
+                # In a lane even if it is the only one, so that a signal does not cut it off.
                 apart=run is not None,
             )
             call = adapt(callback, run)
@@ -546,8 +547,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         topics = self.get_topics()
         if not topics:
             raise TopicNotFound(
-                f'the group "{self.group_prefix}" has no topics on {self.server} that this '
-                "credential may see"
+                f'the group "{self.group_prefix}" has no topics on '
+                f"{', '.join(self._brokers)} that this credential may see"
             )
         return topics
 

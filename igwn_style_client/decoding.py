@@ -6,6 +6,7 @@ headers; what stands on the topic has the format "external" and holds the URL.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,6 +22,8 @@ from .dialect import Dialect
 from .errors import DecodeError
 
 __all__ = ["Decoder"]
+
+log = logging.getLogger(__name__)
 
 _EXTERNAL = "external"
 # An offloaded payload is fetched while the alert's partition waits.
@@ -76,7 +79,7 @@ class Decoder:
         return self._fetched(payload.url) if declared == _EXTERNAL else payload
 
     def _fetched(self, url: Any) -> Any:
-        if not isinstance(url, str) or urlsplit(url).scheme not in ("http", "https"):
+        if not isinstance(url, str) or not url.lower().startswith(("http://", "https://")):
             raise DecodeError(
                 _EXTERNAL, f"its payload is to lie at {url!r}, which is no HTTP(S) URL"
             )
@@ -97,8 +100,8 @@ class Decoder:
         for attempt in range(1, _FETCH_ATTEMPTS + 1):
             try:
                 return self._get_once(url)
-            except requests.RequestException as error:
-                answer = error.response
+            except (requests.RequestException, OSError, ValueError) as error:
+                answer = getattr(error, "response", None)
                 if attempt == _FETCH_ATTEMPTS or (answer is not None and answer.status_code < 500):
                     raise DecodeError(
                         _EXTERNAL, f"its payload cannot be fetched: {error}"
@@ -121,11 +124,19 @@ class Decoder:
                     raise requests.Timeout(f"{url} took longer than {_FETCH_LONGEST:g} s")
             return bytes(content)
 
+    def _offload_server(self) -> str:
+        """Ask the broker for its offload server; "" if it names none, or does not answer."""
+        try:
+            return hop.io._get_offload_server(self._brokers, self._auth) or ""
+        except Exception as error:  # of adc, confluent_kafka and hop: all kinds
+            log.warning("the broker's offload server is not known: %r", error)
+            return ""
+
     def _login(self, url: str) -> Any:
         if self._auth is None:
             return None
         if self._trusted is None:
-            self._trusted = hop.io._get_offload_server(self._brokers, self._auth) or ""
+            self._trusted = self._offload_server()
         trusted, asked = urlsplit(self._trusted), urlsplit(url)
         if (trusted.scheme, trusted.netloc) != (asked.scheme, asked.netloc):
             return None

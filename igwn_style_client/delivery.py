@@ -14,7 +14,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -39,10 +39,11 @@ _LOOK_SECONDS = 0.1
 # How long a partition that is taken away waits for its running callbacks: less than the session
 # of 45 s for which Kafka holds up the group's other members.
 _SETTLE_SECONDS = 30.0
-# What an alert that waits takes in memory beside its bytes.
-_ALERT_BYTES = 1000
-# Lanes are fed with whole batches, whatever the batch of a single worker.
-_LANE_BATCH = 100
+# What is there is taken together, at least so many at once: it costs no latency, and an alert that
+# is taken alone costs twice the time.
+_BATCH = 100
+# How long what is finished may wait to be stored: it is repeated if the process is killed.
+_STORE_SECONDS = 0.2
 # Lanes for an executor that does not say how many workers it has; a lane that waits costs little.
 _UNKNOWN_WORKERS = 32
 
@@ -168,7 +169,6 @@ def elsewhere(callback: Callback, workers: int | Executor) -> Iterator[tuple[Any
         thread = threading.Thread(target=loop.run_forever, name="alert-loop", daemon=True)
         thread.start()
         try:
-            # In a lane even if it is the only one, so that a signal does not cut it off.
             yield (
                 (
                     lambda call, **given: asyncio.run_coroutine_threadsafe(
@@ -246,6 +246,7 @@ class Delivery:
         self._parked = False
         self._failure: BaseException | None = None
         self._running: dict[int, Watermark] = {}
+        self._touched: set[Watermark] = set()
         self._told: set[tuple[str, str]] = set()
         # Of lanes only.
         self._finished: deque[tuple[Alert, _Outcome]] = deque()
@@ -277,24 +278,23 @@ class Delivery:
     # -- one worker ------------------------------------------------------------------------------
 
     def _run_here(self) -> None:
-        source = self._source
+        source, most = self._source, max(self._rules.batch_size, _BATCH)
         while not self._stopping.is_set():
-            alerts = source.take(self._rules.batch_size, _LOOK_SECONDS)
-            if alerts:
-                touched = {alert._watermark for alert in alerts}
+            alerts = source.take(most, _LOOK_SECONDS)
+            try:
+                self._deliver(alerts)
+            except BaseException:
                 try:
-                    self._deliver(alerts)
-                except BaseException:
-                    try:
-                        source.store(touched)
-                    except Exception as error:  # the callback's counts more
-                        log.warning("the last marks are not stored: %r", error)
-                    raise
-                source.store(touched)
+                    self._store()
+                except Exception as error:  # the callback's counts more
+                    log.warning("the last marks are not stored: %r", error)
+                raise
+            self._store()
 
     def _deliver(self, alerts: list[Alert]) -> None:
-        running, me = self._running, threading.get_ident()
+        running, me, now = self._running, threading.get_ident(), time.monotonic
         is_stopping, delivered = self._stopping.is_set, self._counters.delivered
+        store_at = now() + _STORE_SECONDS
         try:
             for alert in alerts:
                 if is_stopping():
@@ -303,10 +303,21 @@ class Delivery:
                 outcome = self._attend(alert)
                 if outcome is not _OPEN:
                     watermark.finish(alert.offset)
+                    self._touched.add(watermark)
                 if outcome is _DELIVERED:
                     delivered[alert.topic] += 1
+                if now() > store_at:
+                    del running[me]
+                    self._store()
+                    store_at = now() + _STORE_SECONDS
         finally:
             running.pop(me, None)
+
+    def _store(self) -> None:
+        """Store the marks of the watermarks that something was noted in."""
+        if self._touched:
+            touched, self._touched = self._touched, set()
+            self._source.store(touched)
 
     def alerts(self) -> Iterator[Alert]:
         """Yield readable alerts; one is finished when the next is asked for."""
@@ -333,10 +344,11 @@ class Delivery:
         ]
         for thread in threads:
             thread.start()
+        most = max(self._rules.batch_size, _BATCH)
         try:
             while not self._stopping.is_set() and self._failure is None:
                 if self._waiting_bytes < self._rules.queue_bytes:
-                    self._sort(self._source.take(_LANE_BATCH, _LOOK_SECONDS))
+                    self._sort(self._source.take(most, _LOOK_SECONDS))
                 else:
                     # The source's keeper goes on polling meanwhile.
                     time.sleep(0.01)
@@ -354,23 +366,24 @@ class Delivery:
 
     def _sort(self, alerts: list[Alert]) -> None:
         """Put alerts into the lanes of their keys, and lanes that have work into `_ready`."""
-        key = self._rules.key
+        # Before the lock: a key may look at the payload, and take its time.
+        names = [self._lane_of(alert) for alert in alerts]
         with self._lock:
-            for alert in alerts:
-                self._waiting_bytes += len(alert.raw or b"") + _ALERT_BYTES
-                name = alert._watermark if key is None else self._key(alert, key)
+            for alert, name in zip(alerts, names, strict=True):
+                self._waiting_bytes += alert.size
                 lane = self._lanes.get(name)
                 if lane is None:
                     lane = self._lanes[name] = _Lane(name)
                     self._ready.put(lane)
                 lane.alerts.append(alert)
 
-    def _key(self, alert: Alert, key: Callable[[Alert], Hashable]) -> Hashable:
-        try:
-            return key(alert)
-        except DecodeError:  # it looked at a payload that cannot be read: any lane will do
-            lane: Hashable = alert._watermark
-            return lane
+    def _lane_of(self, alert: Alert) -> Hashable:
+        lane: Hashable = alert._watermark
+        if self._rules.key is not None:
+            with suppress(DecodeError):  # what cannot be read may go through any lane
+                lane = self._rules.key(alert)
+                hash(lane)
+        return lane
 
     def _work(self) -> None:
         while (lane := self._ready.get()) is not None:
@@ -403,21 +416,19 @@ class Delivery:
 
     def _collect(self) -> None:
         """Note in the watermarks what the lanes have finished, and store the marks."""
-        if self._finished:
-            self._source.store(self._note_finished())
+        self._note_finished()
+        self._store()
 
-    def _note_finished(self) -> set[Watermark]:
-        touched = set()
+    def _note_finished(self) -> None:
         with self._lock:
             while self._finished:
                 alert, outcome = self._finished.popleft()
-                self._waiting_bytes -= len(alert.raw or b"") + _ALERT_BYTES
+                self._waiting_bytes -= alert.size
                 if outcome is not _OPEN:
                     alert._watermark.finish(alert.offset)
-                    touched.add(alert._watermark)
+                    self._touched.add(alert._watermark)
                 if outcome is _DELIVERED:
                     self._counters.delivered[alert.topic] += 1
-        return touched
 
     # -- one alert ---------------------------------------------------------------------------------
 
@@ -430,6 +441,8 @@ class Delivery:
             return _SET_ASIDE
         try:
             self._call_once(alert)
+        except BrokenExecutor:
+            raise  # not the alert's fault: each one would be set aside
         except Exception as error:
             return self._try_again(alert, error)
         return _DELIVERED
@@ -439,10 +452,12 @@ class Delivery:
         self._counters.failed += 1
         for wait in self._rules.policy.waits():
             log.warning("the callback raised %r for %s; trying again", error, alert.where)
-            if self._stopping.wait(wait) or self._parked or alert._watermark.over:
+            if not self._waited(wait) or alert._watermark.over:
                 return _OPEN
             try:
                 self._call_once(alert)
+            except BrokenExecutor:
+                raise
             except Exception as again:
                 self._counters.failed += 1
                 error = again
@@ -474,6 +489,19 @@ class Delivery:
             log.log(level, "set aside: %s", error)
             return False
         return True
+
+    def _waited(self, seconds: float) -> bool:
+        """Wait; False if the end comes first.
+
+        Not by waiting for the event: a signal handler that sets it could wait for us for ever.
+        """
+        end = time.monotonic() + seconds
+        while not (self._stopping.is_set() or self._parked):
+            left = end - time.monotonic()
+            if left <= 0:
+                return True
+            time.sleep(min(left, _LOOK_SECONDS))
+        return False
 
     def _call_once(self, alert: Alert) -> None:
         assert self._call is not None  # noqa: S101  # `run` has one
@@ -507,11 +535,7 @@ class _Lane:
     """Alerts with one key, of which one at a time is in a callback."""
 
     name: Hashable
-    alerts: deque[Alert]
-
-    def __init__(self, name: Hashable) -> None:
-        self.name = name
-        self.alerts = deque()
+    alerts: deque[Alert] = field(default_factory=deque)
 
 
 def _add_note(error: BaseException, note: str) -> None:

@@ -55,6 +55,7 @@ _SETTINGS = {
 }
 _ANSWER_SECONDS = 10.0
 _PIECE_SECONDS = 0.5
+_COMMIT_AGAIN_SECONDS = 0.5
 _KEEPER_SECONDS = 1.0
 # How long nobody answers before the consumer itself is no longer trusted.
 _STALL_SECONDS = 120.0
@@ -196,12 +197,13 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         )
         self._consumer = _Consumer(self._conf, self.take, self.store)
         self._kafka: Any = None
+        self._commit_at = 0.0
         self._joined = False
         self._answer_by = 0.0
         self._known: set[Partition] | None = None
         self._live: dict[Partition, Watermark] = {}
         self._marks: dict[Partition, int] = {}
-        self._uncommitted: set[Partition] = set()
+        self._uncommitted: dict[Partition, int] = {}
         self._backlog: deque[Alert] = deque()
         self._backlog_bytes = 0
         self._paused = False
@@ -238,7 +240,6 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         existing = self._existing()
         if existing is None:
             return False
-        self._patience = RetryPolicy(None, self._policy.wait).waits()
         found = {
             (topic, number)
             for topic in self._topics
@@ -288,6 +289,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             raise from_kafka(reason, f"no answer from {self._names()}") from error
 
     def _settled(self) -> None:
+        self._patience = RetryPolicy(None, self._policy.wait).waits()
         self._counters.state = "listening"
         self._on_listening()
 
@@ -338,29 +340,47 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
 
     def _begin(self, partitions: Collection[Partition]) -> list[TopicPartition]:
         """Fix where each partition begins, so that no crash or reconnect can move it."""
+        assert self._known is not None  # noqa: S101  # `_open` has seen the topics
+        marks = self._first_marks(partitions) if self._grouped else self._own_marks(partitions)
+        self._known |= set(partitions)
+        for one in partitions:
+            self._marks[one] = marks[one]
+            self._live[one] = Watermark(*one, marks[one])
+            log.info('listening to "%s", partition %d, from offset %d', *one, marks[one])
+        return [TopicPartition(*one, marks[one]) for one in partitions]
+
+    def _own_marks(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Return our marks, and begins for the partitions that are new to us."""
+        marks = {one: self._marks[one] for one in partitions if one in self._marks}
+        unmarked = set(partitions) - marks.keys()
         known = self._known or set()
-        if self._grouped:
-            # The broker's mark always wins: another member may have moved it on.
-            marks = positions.committed(self._kafka, partitions)
-        else:
-            marks = {one: self._marks[one] for one in partitions if one in self._marks}
-        new = {one for one in partitions if one not in marks}
-        # A first mark that was never committed still counts: "latest" would be later by now.
-        remembered = {one: self._marks[one] for one in new & self._uncommitted}
-        first = positions.starts(
-            self._kafka, new - remembered.keys(), self._start_at, new=new - known
+        return marks | positions.starts(self._kafka, unmarked, self._start_at, new=unmarked - known)
+
+    def _first_marks(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """Return the group's marks; where it has none, make and commit them.
+
+        They are made for all partitions of a topic at once, whoever is assigned which: so a
+        partition without a mark beside one with a mark is younger than the group, and is read
+        from its beginning.  So is one whose mark the broker had and dropped: its topic was made
+        anew.  The broker's mark always wins over ours: another member may have moved it on.
+        """
+        known = self._known or set()
+        topics = {topic for topic, _ in partitions}
+        whole = set(partitions) | {one for one in known if one[0] in topics}
+        marks = positions.committed(self._kafka, whole)
+        # A first mark that was not committed yet still counts: "latest" would be later by now.
+        marks.update(
+            {one: at for one, at in self._uncommitted.items() if one in whole and one not in marks}
         )
-        first.update(remembered)
-        self._uncommitted -= set(partitions)
-        if self._grouped and not self._commit(first):
-            self._uncommitted |= first.keys()
-        known |= set(partitions)
-        marks.update(first)
-        self._marks.update(marks)
-        for one, offset in marks.items():
-            self._live[one] = Watermark(*one, offset)
-            log.info('listening to "%s", partition %d, from offset %d', *one, offset)
-        return [TopicPartition(*one, offset) for one, offset in marks.items()]
+        unmarked = whole - marks.keys()
+        marked = {topic for topic, _ in marks}
+        new = {
+            one for one in unmarked if one[0] in marked or one not in known or one in self._marks
+        }
+        first = positions.starts(self._kafka, unmarked, self._start_at, new=new)
+        self._uncommitted.update(first)
+        self._commit_first_marks()
+        return marks | first
 
     def _end(self, partitions: Collection[Partition]) -> list[Watermark]:
         ended = [self._live.pop(one) for one in partitions if one in self._live]
@@ -386,6 +406,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         StreamError
             What the broker reported does not pass by itself, and the policy has had enough.
         """
+        if self._closed.is_set():
+            return []
         with self._baton:
             self._away_since = None
             try:
@@ -405,13 +427,15 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
     def _take(self, most: int, timeout: float) -> list[Alert]:
         kafka = self._kafka
         if self._uncommitted:
-            self._store_first_marks()
+            self._commit_first_marks()
         if self._paused and self._backlog_bytes < self._queue_bytes // 2:
             kafka.resume(kafka.assignment())
             self._paused = False
         if self._backlog:
+            if time.monotonic() - (self._counters.last_poll or 0.0) > _KEEPER_SECONDS:
+                self._tend()  # a member that does not poll is thrown out
             taken = [self._backlog.popleft() for _ in range(min(most, len(self._backlog)))]
-            self._backlog_bytes -= sum(len(alert.raw or b"") for alert in taken)
+            self._backlog_bytes -= sum(alert.size for alert in taken)
             return taken
         if self._error is not None:
             raise self._error
@@ -430,30 +454,33 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         return self._alerts(messages)
 
     def _alerts(self, messages: Sequence[Message]) -> list[Alert]:
-        alerts = []
+        alerts, errors = [], []
         for message in messages:
             error = message.error()
             if error is not None:
-                self._heed(error, message)
+                errors.append((error, message))
                 continue
             topic: str = message.topic()  # type: ignore[assignment]
             watermark = self._live.get((topic, message.partition()))  # type: ignore[arg-type]
             if watermark is None:
                 continue  # taken away since
             offset: int = message.offset()  # type: ignore[assignment]
-            watermark.begin(offset)
             if self.ignoretest and self.is_test(message):
-                watermark.finish(offset)
+                watermark.skip(offset + 1)
                 self._counters.skipped_tests += 1
                 continue
+            watermark.begin(offset)
             name = self._short_names.get(topic) or self._short_name(topic)
-            alerts.append(Alert.received(message, name, self._decode, watermark))
+            alerts.append(Alert.received(message, name, self._decode, watermark, offset))
         if alerts:
             self._in_touch()
             self._counters.last_alert = self._contact
             if self._tried:
                 self._tried = False
                 self._waits = self._policy.waits()
+        # Last, for this may raise: by now every alert has begun, and none can be passed over.
+        for error, message in errors:
+            self._heed(error, message)
         return alerts
 
     def _short_name(self, full_name: str) -> str:
@@ -486,20 +513,21 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
 
     def _skip_what_is_gone(self, partition: Partition) -> None:
         """Go on with the oldest alert there is, where the one that is next no longer exists."""
-        old = self._live[partition]
+        watermark = self._live[partition]
         oldest = positions.oldest(self._kafka, partition)
-        if oldest >= old.mark:
-            gone = oldest - old.mark
+        if oldest >= watermark.next:
+            gone = oldest - watermark.next
             self._counters.gone += gone
             log.error(
                 '%d alerts of "%s", partition %d, are gone: the broker deleted them before they '
                 "were read; going on at offset %d", gone, *partition, oldest,
             )  # fmt: skip
+            watermark.skip(oldest)
         else:
             log.error('"%s", partition %d, was made anew; reading all of it', *partition)
-        old.over = True
-        self._live[partition] = Watermark(*partition, oldest)
-        self._marks[partition] = -1  # so that the new mark is stored, wherever it is
+            # What has been read of the old one is still delivered, but no longer marked.
+            watermark = self._live[partition] = Watermark(*partition, oldest)
+        self._marks[partition] = self._uncommitted[partition] = watermark.mark
         place = TopicPartition(*partition, oldest)
         self._kafka.incremental_unassign([place])
         self._kafka.incremental_assign([place])
@@ -512,7 +540,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         """
         transient = error.error is not None and is_transient(error.error)
         was_there = self._known is not None
-        passing = was_there and (transient or isinstance(error, BrokerUnreachable))
+        away = isinstance(error, (BrokerUnreachable, TopicNotFound))
+        passing = was_there and (transient or away)
         wait = next(self._patience if passing else self._waits, None)
         self._retire()
         if wait is None:
@@ -592,8 +621,10 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             moved = []
             for watermark in watermarks:
                 mark = watermark.mark
-                if not watermark.over and self._marks[watermark.where] != mark:
+                ours = self._live.get(watermark.where) is watermark
+                if ours and self._marks[watermark.where] != mark:
                     self._marks[watermark.where] = mark
+                    self._uncommitted.pop(watermark.where, None)
                     moved.append(TopicPartition(*watermark.where, mark))
             if moved and self._grouped and self._joined:
                 try:
@@ -601,14 +632,11 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 except KafkaException as error:  # the partition is just being taken away
                     log.info("the marks could not be stored: %s", error.args[0])
 
-    def _store_first_marks(self) -> None:
-        """Leave to librdkafka the first marks that could not be committed on assignment."""
-        partitions = self._uncommitted & self._live.keys()
-        if partitions:
-            self._kafka.store_offsets(
-                offsets=[TopicPartition(*one, self._marks[one]) for one in partitions]
-            )
-        self._uncommitted -= partitions
+    def _commit_first_marks(self) -> None:
+        """Commit the marks that librdkafka would not: the first ones, and those that went back."""
+        if time.monotonic() >= self._commit_at and self._commit(self._uncommitted):
+            self._uncommitted.clear()
+        self._commit_at = time.monotonic() + _COMMIT_AGAIN_SECONDS if self._uncommitted else 0.0
 
     def _commit(self, marks: Mapping[Partition, int], kafka: Any = None) -> bool:
         """Commit now; False if the broker did not take it, which costs repeats, never alerts."""
@@ -616,11 +644,14 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             return True
         offsets = [TopicPartition(*one, offset) for one, offset in marks.items()]
         try:
-            (kafka or self._kafka).commit(offsets=offsets, asynchronous=False)
+            answer = (kafka or self._kafka).commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            log.warning("the marks could not be committed now: %s", error.args[0])
-            return False
-        return True
+            refused = [error.args[0]]
+        else:
+            refused = [one.error for one in answer or () if one.error is not None]
+        if refused:
+            log.warning("the marks could not be committed now: %s", refused[0])
+        return not refused
 
     # -- the keeper --------------------------------------------------------------------------------
 
@@ -631,11 +662,13 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             if since is None or time.monotonic() - since < _KEEPER_SECONDS:
                 continue
             with self._baton:
-                if self._away_since == since and self._joined:
+                if self._away_since == since and self._joined and self._error is None:
                     try:
                         self._tend()
                     except KafkaException as error:
                         self._error = from_kafka(error.args[0], f"waiting at {self._names()}")
+                    except Exception as error:  # whatever it is, `take` is to raise it
+                        self._error = StreamError(f"waiting at {self._names()}: {error!r}")
 
     def _tend(self) -> None:
         """Serve the group, and keep what arrives, up to `queue_bytes`."""
@@ -644,13 +677,15 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             messages = self._kafka.consume(100, 0)
             if not messages:
                 return
-            alerts = self._alerts(messages)
-            self._backlog += alerts
-            self._backlog_bytes += sum(len(alert.raw or b"") for alert in alerts)
+            self._keep_back(self._alerts(messages))
             if self._backlog_bytes > self._queue_bytes:
                 self._kafka.pause(self._kafka.assignment())
                 self._paused = True
-        self._backlog += self._alerts(self._kafka.consume(1, 0))
+        self._keep_back(self._alerts(self._kafka.consume(1, 0)))
+
+    def _keep_back(self, alerts: Collection[Alert]) -> None:
+        self._backlog += alerts
+        self._backlog_bytes += sum(alert.size for alert in alerts)
 
     # -- the end -----------------------------------------------------------------------------------
 
@@ -662,6 +697,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         if self._closed.is_set():
             return
         self._closed.set()
+        self._consumer.stop()
         if self._keeper.ident is not None:
             self._keeper.join()
         with self._baton:

@@ -16,8 +16,8 @@ class Watermark:
     A partition that is taken away and given again gets a new watermark: what was begun under the
     old one neither starts nor counts any more.
 
-    Alerts begin in the order of their offsets, in the thread that reads.  They finish in any
-    order and in one thread at a time; reading `mark` and `over` is safe from any.
+    Alerts begin in the order of their offsets, in one thread at a time.  They finish in any order,
+    in one thread at a time, which may be another one.  Reading `mark` and `over` is safe from any.
 
     Parameters
     ----------
@@ -51,16 +51,28 @@ class Watermark:
         self._begun.append(offset)
         self._next = offset + 1
 
+    def skip(self, offset: int) -> None:
+        """Note that `offset` needs no attention, or that nothing lies before it."""
+        self._next = max(self._next, offset)
+        if not self._begun:
+            self.mark = self._next
+
+    @property
+    def next(self) -> int:
+        """The first offset that has not begun."""
+        return self._next
+
     def finish(self, offset: int) -> None:
         """Note an alert that needs no further attention, which may move the mark."""
         begun = self._begun
         if not begun or begun[0] != offset:
             self._early.add(offset)
             return
+        end = self._next  # before the look at what has begun: the reader may begin more meanwhile
         begun.popleft()
         while begun and begun[0] in self._early:
             self._early.remove(begun.popleft())
-        self.mark = begun[0] if begun else self._next
+        self.mark = begun[0] if begun else end
 
     @property
     def unfinished(self) -> int:
