@@ -181,6 +181,10 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         check(ssl_ca_location, "ssl_ca_location", (str, os.PathLike), optional=True)
         check(options, "options", Mapping, optional=True)
         topic_names(group, "group")
+        if group.endswith("."):
+            raise ValueError(f'"group" is the prefix without its dot, not {group!r}')
+        if consumer_group is not None and not consumer_group.strip():
+            raise ValueError('"consumer_group" must be a name, or None for no group; it is empty')
         refused = sorted(settings.REFUSED & set(options or ()))
         if refused:
             raise ValueError(
@@ -363,7 +367,9 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
                 return
             store = None
             if self.set_aside is not False:
-                store = stack.enter_context(self._set_aside_archive()).store
+                archive = stack.enter_context(self._set_aside_archive())
+                log.info("what cannot be delivered is set aside in %s", archive.path)
+                store = archive.store
             names = topics or self._all_topics()
             log.info("listening to %d topics on %s", len(names), ", ".join(self._brokers))
             url = self._construct_topic_url(names)

@@ -467,7 +467,7 @@ class Delivery:
             _add_note(
                 error,
                 f"igwn_style_client: raised by the callback for the alert in {alert.where}, "
-                "which is not marked as delivered and comes again",
+                "which is not marked as delivered; it comes again if there is a consumer_group",
             )
             raise error
         reason = "".join(traceback.format_exception(error))

@@ -92,7 +92,10 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
             options=options or {},
         )
         self.refused: Any = None
-        super().__init__(config)
+        try:
+            super().__init__(config)
+        except hop.io.confluent_kafka.KafkaException as error:  # an unknown setting
+            raise PublishError(f"options: {error.args[0].str()}") from error
         self.brokers = list(brokers)
         self.auth = auth
         self.timeout = timeout

@@ -95,7 +95,10 @@ class _Consumer(adc.consumer.Consumer):  # type: ignore[misc]  # adc has no type
 
     def connect(self) -> Any:
         """Make librdkafka's consumer, and return it."""
-        super().__init__(self.conf)
+        try:
+            super().__init__(self.conf)
+        except KafkaException as error:  # a setting that librdkafka does not know
+            raise StreamError(f"options: {error.args[0].str()}", error.args[0]) from error
         return self._consumer
 
     def stream(
@@ -209,6 +212,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._paused = False
         self._error: StreamError | None = None
         self._refused: KafkaError | None = None
+        self._trouble: KafkaError | None = None
 
         self._policy = policy or RetryPolicy()
         self._waits = self._policy.waits()
@@ -233,7 +237,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         It waits in small pieces, so that a stop need not wait for it.
         """
         if self._kafka is None:
-            self._error = self._refused = None
+            self._error = self._refused = self._trouble = None
             self._counters.state = "connecting"
             self._kafka = self._consumer.connect()
             self._answer_by = time.monotonic() + _ANSWER_SECONDS
@@ -270,6 +274,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             kafka.assign(self._begin(found))
             self._settled()
             return
+        log.info('asking for a place in the consumer group "%s"', self._conf.group_id)
         kafka.subscribe(
             self._topics,
             on_assign=partial(self._on_assign, kafka),
@@ -285,7 +290,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             self._kafka.poll(0)
             if self._refused is None and time.monotonic() < self._answer_by:
                 return None
-            reason = self._refused or error.args[0]
+            reason = self._refused or self._trouble or error.args[0]
             raise from_kafka(reason, f"no answer from {self._names()}") from error
 
     def _settled(self) -> None:
@@ -299,7 +304,9 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
     def _not_there(self, topics: Sequence[str], existing: Collection[str]) -> str:
         names = ", ".join(f'"{topic}"' for topic in topics)
         verb = "does" if len(topics) == 1 else "do"
-        near = {close for topic in topics for close in get_close_matches(topic, existing)}
+        prefixes = tuple({topic.partition(".")[0] + "." for topic in topics})
+        ours = [name for name in existing if name.startswith(prefixes)]
+        near = {close for topic in topics for close in get_close_matches(topic, ours)}
         hint = f"; there is {', '.join(sorted(near))}" if near else ""
         return f"{names} {verb} not exist on {self._names()}{hint}"
 
@@ -307,6 +314,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         """Take librdkafka's events, inside a poll; its log lines say the same at more length."""
         if error.code() == KafkaError._AUTHENTICATION:
             self._refused = error
+        elif error.code() in (KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._SSL):
+            self._trouble = error
         elif error.code() == KafkaError._ALL_BROKERS_DOWN and self._counters.state != "waiting":
             self._counters.state = "waiting"
             log.warning("no broker of %s can be reached; waiting for one", self._names())
@@ -585,7 +594,10 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         leaving.start()
         leaving.join(patience)
         if leaving.is_alive():
-            log.warning("%s does not answer; leaving goes on behind", self._names())
+            log.warning(
+                "%s does not answer; closing the connection goes on in the background",
+                self._names(),
+            )
 
     def _look_around(self, now: float) -> None:
         """See whether somebody answers, and without a group, what there is to read."""
@@ -709,6 +721,14 @@ def _topics(metadata: Any) -> dict[str, Any]:
     return {name: topic for name, topic in metadata.topics.items() if topic.error is None}
 
 
+def _no_alerts(_most: int, _timeout: float) -> list[Alert]:
+    return []
+
+
+def _no_marks(_watermarks: Collection[Watermark]) -> None:
+    pass
+
+
 def list_topics(
     brokers: Sequence[str],
     auth: Auth | None,
@@ -723,10 +743,11 @@ def list_topics(
         No answer in `timeout` seconds, or a refusal.
     """
     refused: list[KafkaError] = []
+    trouble: list[KafkaError] = []
 
     def on_error(error: KafkaError) -> None:
-        if error.code() == KafkaError._AUTHENTICATION:
-            refused.append(error)
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            (refused if error.code() == KafkaError._AUTHENTICATION else trouble).append(error)
 
     config = _Config(
         broker_urls=list(brokers),
@@ -736,7 +757,7 @@ def list_topics(
         grouped=False,
         options=options or {},
     )
-    kafka = adc.consumer.Consumer(config)._consumer
+    kafka = _Consumer(config, _no_alerts, _no_marks).connect()
     end = time.monotonic() + timeout
     try:
         while True:
@@ -748,6 +769,6 @@ def list_topics(
                 if refused or time.monotonic() >= end:
                     verb = "refused us" if refused else f"did not answer within {timeout:g} s"
                     context = f"{', '.join(brokers)} {verb}"
-                    raise from_kafka((refused or error.args)[0], context) from error
+                    raise from_kafka((refused or trouble or error.args)[0], context) from error
     finally:
         kafka.close()

@@ -48,8 +48,8 @@ class _Logger(logging.LoggerAdapter):  # type: ignore[type-arg]  # none before P
     """
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Log at the level "info" at the most."""
-        super().log(min(level, logging.INFO), msg, *args, **kwargs)
+        """Log at the level "debug"."""
+        super().log(min(level, logging.DEBUG), msg, *args, **kwargs)
 
 
 LOGGER = _Logger(logging.getLogger("igwn_style_client.librdkafka"), None)

@@ -223,6 +223,7 @@ class Listening:
         assert alerts.wait_until_listening(0.1) is False
 
     def test_listen_without_a_callback_prints(self, broker, group, connect, capsys):
+        seen = []
         broker.create_topics(f"{group}.superevent")
         with listening(connect(jsonpp_on=True), None, "superevent"):
             connect().publish("superevent", '{"uid": "S1"}')
@@ -369,9 +370,6 @@ class Publishing:
             connect().publish("superevent", {"skymap": skymap})
             wait_until(lambda: got, what="an alert")
         assert got == [{"skymap": skymap}]
-
-
-seen: list[str] = []
 
 
 def print_nothing(topic, payload):
