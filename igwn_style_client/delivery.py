@@ -160,30 +160,52 @@ def elsewhere(callback: Callback, workers: int | Executor) -> Iterator[tuple[Any
         How many may run side by side.
     """
     if isinstance(workers, Executor):
+        if is_async(callback):
+            raise TypeError("callback: an async def is awaited here; give workers as a number")
         executor = workers
+        # dask takes equal calls for one, unless it is told that a call has effects.
+        extra = {"pure": False} if "pure" in getattr(executor, "_allowed_kwargs", ()) else {}
         # What the standard library's executors call it; dask's does not tell.
         count = getattr(executor, "_max_workers", None) or _UNKNOWN_WORKERS
-        yield (lambda call, **given: executor.submit(call, **given).result()), count
+        yield (lambda call, **given: executor.submit(call, **given, **extra).result()), count
     elif is_async(callback):
-        loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=loop.run_forever, name="alert-loop", daemon=True)
-        thread.start()
-        try:
-            yield (
-                (
-                    lambda call, **given: asyncio.run_coroutine_threadsafe(
-                        call(**given), loop
-                    ).result()
-                ),
-                workers,
-            )
-        finally:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
+        with _event_loop() as loop:
+            yield partial(_await_in, loop), workers
     else:
         yield None, workers
+
+
+@contextmanager
+def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="alert-loop", daemon=True)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        if left := asyncio.all_tasks(loop):
+            for task in left:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait(left))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+def _await_in(loop: asyncio.AbstractEventLoop, call: Callback, **given: Any) -> Any:
+    """Await a call in the loop; whatever it raises is raised here, and not in the loop."""
+
+    async def attempt() -> tuple[Any, BaseException | None]:
+        try:
+            return await call(**given), None
+        except BaseException as error:
+            return None, error
+
+    result, error = asyncio.run_coroutine_threadsafe(attempt(), loop).result()
+    if error is not None:
+        raise error
+    return result
 
 
 def is_async(callback: Callback) -> bool:
@@ -295,8 +317,10 @@ class Delivery:
         running, me, now = self._running, threading.get_ident(), time.monotonic
         is_stopping, delivered = self._stopping.is_set, self._counters.delivered
         store_at = now() + _STORE_SECONDS
+        alerts.reverse()
         try:
-            for alert in alerts:
+            while alerts:
+                alert = alerts.pop()  # and let go of, payload and all, when it is finished
                 if is_stopping():
                     return
                 running[me] = watermark = alert._watermark
@@ -397,7 +421,8 @@ class Delivery:
 
     def _deliver_in_lane(self, alerts: deque[Alert]) -> None:
         running, me = self._running, threading.get_ident()
-        for alert in alerts:
+        while alerts:
+            alert = alerts.popleft()  # and let go of, payload and all, when it is finished
             running[me] = alert._watermark
             outcome = _OPEN
             try:

@@ -251,7 +251,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             for number in existing[topic].partitions
         }
         if not found:
-            raise TopicNotFound(self._not_there(self._topics, existing))
+            raise self._refusal() or TopicNotFound(self._not_there(self._topics, existing))
         if self._known is None:
             self._known = found
             if not self._grouped:
@@ -268,6 +268,17 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         if self._keeper.ident is None:
             self._keeper.start()
         return True
+
+    def _refusal(self) -> StreamError | None:
+        """Ask for the topics by name: those that may not be read are left out of the whole list."""
+        for topic in self._topics:
+            try:
+                error = self._kafka.list_topics(topic, timeout=_PIECE_SECONDS).topics[topic].error
+            except KafkaException:
+                continue
+            if error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                return from_kafka(error, f'reading "{topic}" from {self._names()}')
+        return None
 
     def _join(self, kafka: Any, found: Collection[Partition]) -> None:
         if not self._grouped:
@@ -336,7 +347,9 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             return
         ended = self._end({(one.topic, one.partition) for one in taken})
         self.settle(ended)
-        self._commit({one.where: one.mark for one in ended})
+        marks = {one.where: one.mark for one in ended}
+        self._store_last(marks, kafka)
+        self._commit(marks)
         kafka.incremental_unassign(taken)
 
     def _on_lost(self, kafka: Any, _: Any, taken: list[TopicPartition]) -> None:
@@ -437,7 +450,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         kafka = self._kafka
         if self._uncommitted:
             self._commit_first_marks()
-        if self._paused and self._backlog_bytes < self._queue_bytes // 2:
+        if self._paused and self._backlog_bytes <= self._queue_bytes // 2:
             kafka.resume(kafka.assignment())
             self._paused = False
         if self._backlog:
@@ -474,6 +487,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             if watermark is None:
                 continue  # taken away since
             offset: int = message.offset()  # type: ignore[assignment]
+            _make_safe(message)
             if self.ignoretest and self.is_test(message):
                 watermark.skip(offset + 1)
                 self._counters.skipped_tests += 1
@@ -586,7 +600,15 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         marks = {watermark.where: watermark.mark for watermark in live}
 
         def leave() -> None:
-            self._commit(marks, kafka)
+            self._store_last(marks, kafka)
+            end = time.monotonic() + patience
+            while not self._commit(marks, kafka) and time.monotonic() < end:
+                kafka.poll(0.1)  # the group is being shared out anew: the old generation is over
+            if self._grouped and not marks:
+                # librdkafka's close() does not leave the group for a member without partitions,
+                # and the others then wait for it until its session ends.
+                kafka.unsubscribe()
+                kafka.poll(0.3)
             kafka.close()
 
         # A broker that does not answer, or a group that is just being joined, holds this up.
@@ -649,6 +671,19 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         if time.monotonic() >= self._commit_at and self._commit(self._uncommitted):
             self._uncommitted.clear()
         self._commit_at = time.monotonic() + _COMMIT_AGAIN_SECONDS if self._uncommitted else 0.0
+
+    def _store_last(self, marks: Mapping[Partition, int], kafka: Any) -> None:
+        """Store marks that are about to be committed.
+
+        librdkafka commits what was stored once more when a partition is given up, and would put
+        an older mark over a newer one.
+        """
+        if marks and self._grouped:
+            offsets = [TopicPartition(*one, offset) for one, offset in marks.items()]
+            try:
+                kafka.store_offsets(offsets=offsets)
+            except KafkaException as error:
+                log.info("the marks could not be stored: %s", error.args[0])
 
     def _commit(self, marks: Mapping[Partition, int], kafka: Any = None) -> bool:
         """Commit now; False if the broker did not take it, which costs repeats, never alerts."""
@@ -715,6 +750,18 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         with self._baton:
             self._retire(_CLOSE_SECONDS)
             self._counters.state = "idle"
+
+
+def _make_safe(message: Message) -> None:
+    """Replace headers that confluent_kafka cannot read, so that the alert is set aside.
+
+    A header whose name is no UTF-8 makes the first look raise, and a second one return a null
+    pointer.
+    """
+    try:
+        message.headers()
+    except SystemError:
+        message.set_headers([("_format", b"unreadable headers (a name is no UTF-8)")])
 
 
 def _topics(metadata: Any) -> dict[str, Any]:
