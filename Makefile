@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format docs bench chaos clean
+.PHONY: demo test faults lint format docs bench chaos clean
 
 demo: $(VENV)/.run
 	$(BIN)/igwn-style-client demo
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+
+faults: $(VENV)/.test
+	$(BIN)/python -m pytest -m faults $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

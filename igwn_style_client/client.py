@@ -323,7 +323,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
                 policy=RetryPolicy(attempts, self.retry_wait),
                 store_failed=store if on_failure == "set_aside" else None,
                 store_unreadable=store,
-                queue_bytes=self.queue_bytes // 2,  # the reader may hold as much
+                queue_bytes=max(1, self.queue_bytes // 2),  # the reader may hold as much
                 # In a lane even if it is the only one, so that a signal does not cut it off.
                 apart=run is not None,
             )
@@ -614,7 +614,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             group_id=group_id,
             start_at=self.start_at,
             test_alerts=self.test_alerts if ignoretest is None else not ignoretest,
-            queue_bytes=self.queue_bytes // 2,  # the lanes may hold as much
+            queue_bytes=max(1, self.queue_bytes // 2),  # the lanes may hold as much
             options=self.options,
             policy=self._policy(),
             counters=self._counters,

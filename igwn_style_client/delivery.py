@@ -404,9 +404,14 @@ class Delivery:
     def _lane_of(self, alert: Alert) -> Hashable:
         lane: Hashable = alert._watermark
         if self._rules.key is not None:
-            with suppress(DecodeError):  # what cannot be read may go through any lane
+            try:
                 lane = self._rules.key(alert)
                 hash(lane)
+            except DecodeError:  # what cannot be read may go through any lane
+                lane = alert._watermark
+            except Exception as error:
+                _add_note(error, f"igwn_style_client: raised by key for the alert in {alert.where}")
+                raise
         return lane
 
     def _work(self) -> None:
