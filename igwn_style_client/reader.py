@@ -350,6 +350,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         marks = {one.where: one.mark for one in ended}
         self._store_last(marks, kafka)
         self._commit(marks)
+        for one in marks:
+            self._uncommitted.pop(one, None)  # from now on it is the next owner's
         kafka.incremental_unassign(taken)
 
     def _on_lost(self, kafka: Any, _: Any, taken: list[TopicPartition]) -> None:
@@ -357,7 +359,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             return
         # Others have them already, and what is unfinished here is theirs too.
         log.warning("the group gave %d partitions away; alerts may be repeated", len(taken))
-        self._end({(one.topic, one.partition) for one in taken})
+        for watermark in self._end({(one.topic, one.partition) for one in taken}):
+            self._uncommitted.pop(watermark.where, None)
         kafka.incremental_unassign(taken)
 
     def _begin(self, partitions: Collection[Partition]) -> list[TopicPartition]:
@@ -400,8 +403,12 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             one for one in unmarked if one[0] in marked or one not in known or one in self._marks
         }
         first = positions.starts(self._kafka, unmarked, self._start_at, new=new)
-        self._uncommitted.update(first)
+        self._uncommitted.update({one: at for one, at in first.items() if one in partitions})
         self._commit_first_marks()
+        # Those of other members only where they have not made one meanwhile: theirs may be lower.
+        if others := first.keys() - set(partitions):
+            others -= positions.committed(self._kafka, others).keys()
+            self._commit({one: first[one] for one in others})
         return marks | first
 
     def _end(self, partitions: Collection[Partition]) -> list[Watermark]:
