@@ -57,6 +57,10 @@ class CredentialError(ClientError, RuntimeError):
 class CredentialFileMissing(CredentialError, FileNotFoundError):
     """The credential file that was named does not exist."""
 
+    def __new__(cls, *args: object) -> CredentialFileMissing:
+        """Make one as FileNotFoundError does: RuntimeError, which stands first, cannot."""
+        return FileNotFoundError.__new__(cls, *args)
+
 
 class StreamError(ClientError, KafkaException):  # type: ignore[misc]  # adc has no types
     """The connection to the broker cannot go on.
