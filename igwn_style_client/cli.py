@@ -533,9 +533,6 @@ def demo(
     the more, so that bursts remain bursts.
     """
     debug = ctx.find_root().params["debug"]
-    if not debug:
-        # The client's connection outlives the broker by a moment, and librdkafka says so.
-        logging.getLogger("igwn_style_client.librdkafka").setLevel(logging.CRITICAL)
     seed = secrets.randbelow(100_000) if seed is None else seed
     amount = "" if superevents == _SUPEREVENTS else f" --superevents {superevents}"
     tally = Tally()
