@@ -21,7 +21,7 @@ import hop
 from adc.kafka import parse_kafka_url
 from hop.auth import Auth
 
-from . import credentials, igwn, reader, settings
+from . import credentials, igwn, settings
 from .alert import Alert
 from .archive import Archive, default_path
 from .arguments import DEFAULT_PORT, check, check_start_at, parse_server, topic_names
@@ -32,6 +32,7 @@ from .publishing import Connection, Session
 from .reader import Reader, StartAt
 from .retry import RetryPolicy
 from .signals import finishing_first
+from .topics import list_topics
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
@@ -324,6 +325,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
                 store_failed=store if on_failure == "set_aside" else None,
                 store_unreadable=store,
                 queue_bytes=max(1, self.queue_bytes // 2),  # the reader may hold as much
+                settle_seconds=settings.settle_seconds(self.options),
                 # In a lane even if it is the only one, so that a signal does not cut it off.
                 apart=run is not None,
             )
@@ -546,7 +548,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         check(timeout, "timeout", (int, float), least=0.001)
         short_name = igwn.dialect(group).short_name if group else self._dialect.short_name
         credential = credentials.select(self.auth, self._brokers[0], unquote(self._user))
-        names = reader.list_topics(self._brokers, credential, timeout, self.options)
+        names = list_topics(self._brokers, credential, timeout, self.options)
         return sorted(short for name in names if (short := short_name(name)))
 
     def _all_topics(self) -> list[str]:

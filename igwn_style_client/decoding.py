@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import hop.io
 import requests
+import urllib3
 from hop import bson, http_scram
 from hop.auth import Auth
 
@@ -30,7 +31,6 @@ _EXTERNAL = "external"
 _FETCH_ATTEMPTS = 3
 _FETCH_WAIT = 0.5
 _FETCH_SECONDS = (5.0, 20.0)  # to connect, and between two pieces
-_FETCH_LONGEST = 60.0
 _LARGEST = 256 * 2**20
 
 
@@ -43,6 +43,8 @@ class Decoder:
         Decodes the formats that it names; hop's models and their plugins decode the others.
     brokers, auth
         The credential goes to the offload server that the broker itself names, and to no other.
+    longest
+        Seconds that one attempt to fetch may last.
     sleep
         Waits so many seconds between two attempts to fetch.
 
@@ -57,11 +59,13 @@ class Decoder:
         dialect: Dialect,
         brokers: Sequence[str] = (),
         auth: Auth | None = None,
+        longest: float = 60.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._dialect = dialect
         self._brokers = list(brokers)
         self._auth = auth
+        self._longest = longest
         self._sleep = sleep
         self._trusted: str | None = None
 
@@ -100,7 +104,12 @@ class Decoder:
         for attempt in range(1, _FETCH_ATTEMPTS + 1):
             try:
                 return self._get_once(url)
-            except (requests.RequestException, OSError, ValueError) as error:
+            except (
+                requests.RequestException,
+                urllib3.exceptions.HTTPError,
+                OSError,
+                ValueError,
+            ) as error:
                 answer = getattr(error, "response", None)
                 if attempt == _FETCH_ATTEMPTS or (answer is not None and answer.status_code < 500):
                     raise DecodeError(
@@ -110,18 +119,19 @@ class Decoder:
         raise AssertionError("the last attempt returns or raises")
 
     def _get_once(self, url: str) -> bytes:
-        end = time.monotonic() + _FETCH_LONGEST
+        end = time.monotonic() + self._longest
         with requests.get(
             url, auth=self._login(url), timeout=_FETCH_SECONDS, stream=True
         ) as response:
             response.raise_for_status()
             content = bytearray()
-            for piece in response.iter_content(2**16):
+            # What has come, however little: requests' own pieces wait until they are full.
+            while piece := response.raw.read1(2**16, decode_content=True):
                 content += piece
                 if len(content) > _LARGEST:
                     raise DecodeError(_EXTERNAL, f"its payload at {url} is over {_LARGEST} bytes")
                 if time.monotonic() > end:
-                    raise requests.Timeout(f"{url} took longer than {_FETCH_LONGEST:g} s")
+                    raise requests.Timeout(f"{url} took longer than {self._longest:g} s")
             return bytes(content)
 
     def _offload_server(self) -> str:

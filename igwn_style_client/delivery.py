@@ -36,9 +36,6 @@ Callback = Callable[..., Any]
 
 # How long one look for new alerts may last, and so how soon a stop is seen.
 _LOOK_SECONDS = 0.1
-# How long a partition that is taken away waits for its running callbacks: less than the session
-# of 45 s for which Kafka holds up the group's other members.
-_SETTLE_SECONDS = 30.0
 # What is there is taken together, at least so many at once: it costs no latency, and an alert that
 # is taken alone costs twice the time.
 _BATCH = 100
@@ -83,6 +80,8 @@ class Rules:
         The same for an alert whose payload cannot be decoded.
     queue_bytes
         Most bytes of alerts that wait for their callback.
+    settle_seconds
+        How long a partition that is taken away waits for its running callbacks.
     apart
         Whether even a single worker is a lane, not the thread of `run`.
     """
@@ -94,6 +93,7 @@ class Rules:
     store_failed: Callable[[Alert, str], None] | None = None
     store_unreadable: Callable[[Alert, str], None] | None = None
     queue_bytes: int = 64 * 2**20
+    settle_seconds: float = 30.0
     apart: bool = False
 
 
@@ -416,13 +416,14 @@ class Delivery:
 
     def _work(self) -> None:
         while (lane := self._ready.get()) is not None:
-            while True:
-                with self._lock:
-                    if not lane.alerts:
-                        del self._lanes[lane.name]
-                        break
-                    alerts, lane.alerts = lane.alerts, deque()
-                self._deliver_in_lane(alerts)
+            with self._lock:
+                alerts, lane.alerts = lane.alerts, deque()
+            self._deliver_in_lane(alerts)
+            with self._lock:
+                if lane.alerts:  # and the other lanes come first
+                    self._ready.put(lane)
+                else:
+                    del self._lanes[lane.name]
 
     def _deliver_in_lane(self, alerts: deque[Alert]) -> None:
         running, me = self._running, threading.get_ident()
@@ -551,10 +552,11 @@ class Delivery:
         The source calls it, in the thread of `run` or in its keeper's.
         """
         me = threading.get_ident()
-        end = time.monotonic() + _SETTLE_SECONDS
+        longest = self._rules.settle_seconds
+        end = time.monotonic() + longest
         while any(its in watermarks and one != me for one, its in list(self._running.items())):
             if time.monotonic() > end:
-                log.warning("a callback runs for %g s; its alert may be repeated", _SETTLE_SECONDS)
+                log.warning("a callback runs for %g s; its alert may be repeated", longest)
                 break
             time.sleep(0.01)
         self._note_finished()

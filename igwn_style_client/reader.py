@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -23,6 +22,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from hop.auth import Auth
 
 from . import positions
+from . import topics as on_broker
 from .alert import Alert
 from .decoding import Decoder
 from .dialect import Dialect
@@ -33,7 +33,7 @@ from .retry import RetryPolicy
 from .settings import LOGGER, options_for
 from .watermark import Watermark
 
-__all__ = ["Reader", "StartAt", "list_topics"]
+__all__ = ["Reader", "StartAt"]
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,8 @@ _STALL_SECONDS = 120.0
 # How long a consumer that is given up may take to leave its group before it does so behind us.
 _RETIRE_SECONDS = 2.0
 _CLOSE_SECONDS = 10.0
+# For how long after a topic was made anew the group's mark may be one of the old topic.
+_DISTRUST_SECONDS = 60.0
 
 
 @dataclass
@@ -203,10 +205,12 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._commit_at = 0.0
         self._joined = False
         self._answer_by = 0.0
+        self._identities: on_broker.Identities | None = None
         self._known: set[Partition] | None = None
         self._live: dict[Partition, Watermark] = {}
         self._marks: dict[Partition, int] = {}
         self._uncommitted: dict[Partition, int] = {}
+        self._distrusted: dict[Partition, float] = {}
         self._backlog: deque[Alert] = deque()
         self._backlog_bytes = 0
         self._paused = False
@@ -251,7 +255,9 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             for number in existing[topic].partitions
         }
         if not found:
-            raise self._refusal() or TopicNotFound(self._not_there(self._topics, existing))
+            raise self._refusal() or TopicNotFound(
+                on_broker.not_there(self._topics, existing, self._names())
+            )
         if self._known is None:
             self._known = found
             if not self._grouped:
@@ -261,8 +267,13 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                     self._start_at,
                 )
             if missing := [topic for topic in self._topics if topic not in existing]:
-                log.warning("%s; listening to the others", self._not_there(missing, existing))
+                text = on_broker.not_there(missing, existing, self._names())
+                log.warning("%s; listening to the others", text)
         self._join(self._kafka, found)
+        if self._identities is None:
+            self._identities = on_broker.Identities(
+                self.broker_addresses, self.auth, self._conf.options
+            )
         self._joined = True
         self._contact = self._looked = time.monotonic()
         if self._keeper.ident is None:
@@ -296,7 +307,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
     def _existing(self) -> Mapping[str, Any] | None:
         """Ask for the topics, and learn of a refused credential, which only a poll tells."""
         try:
-            return _topics(self._kafka.list_topics(timeout=_PIECE_SECONDS))
+            return on_broker.existing(self._kafka.list_topics(timeout=_PIECE_SECONDS))
         except KafkaException as error:
             self._kafka.poll(0)
             if self._refused is None and time.monotonic() < self._answer_by:
@@ -311,15 +322,6 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
 
     def _names(self) -> str:
         return ", ".join(self.broker_addresses)
-
-    def _not_there(self, topics: Sequence[str], existing: Collection[str]) -> str:
-        names = ", ".join(f'"{topic}"' for topic in topics)
-        verb = "does" if len(topics) == 1 else "do"
-        prefixes = tuple({topic.partition(".")[0] + "." for topic in topics})
-        ours = [name for name in existing if name.startswith(prefixes)]
-        near = {close for topic in topics for close in get_close_matches(topic, ours)}
-        hint = f"; there is {', '.join(sorted(near))}" if near else ""
-        return f"{names} {verb} not exist on {self._names()}{hint}"
 
     def _on_error(self, error: KafkaError) -> None:
         """Take librdkafka's events, inside a poll; its log lines say the same at more length."""
@@ -393,6 +395,10 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         topics = {topic for topic, _ in partitions}
         whole = set(partitions) | {one for one in known if one[0] in topics}
         marks = positions.committed(self._kafka, whole)
+        now = time.monotonic()
+        for one in partitions:
+            if self._distrusted.pop(one, 0.0) > now:
+                marks.pop(one, None)  # of the old topic: it can outlive it
         # A first mark that was not committed yet still counts: "latest" would be later by now.
         marks.update(
             {one: at for one, at in self._uncommitted.items() if one in whole and one not in marks}
@@ -470,6 +476,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             raise self._error
         if self._refused is not None:
             raise from_kafka(self._refused, f"reading from {self._names()}")
+        for topic in self._identities.made_anew(self._topics) if self._identities else ():
+            self._forget_the_old(topic)
         first = kafka.poll(timeout)
         self._counters.last_poll = now = time.monotonic()
         busy = first is not None
@@ -553,12 +561,34 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 "were read; going on at offset %d", gone, *partition, oldest,
             )  # fmt: skip
             watermark.skip(oldest)
+            self._go_to(partition, oldest)
         else:
-            log.error('"%s", partition %d, was made anew; reading all of it', *partition)
-            # What has been read of the old one is still delivered, but no longer marked.
-            watermark = self._live[partition] = Watermark(*partition, oldest)
-        self._marks[partition] = self._uncommitted[partition] = watermark.mark
-        place = TopicPartition(*partition, oldest)
+            self._read_anew(partition, oldest)
+
+    def _forget_the_old(self, topic: str) -> None:
+        """Read all of a topic that has taken the name of the one we knew."""
+        assert self._known is not None  # noqa: S101  # `_open` has seen the topics
+        for partition in [one for one in self._known if one[0] == topic]:
+            if partition in self._live:
+                try:
+                    self._read_anew(partition, positions.oldest(self._kafka, partition))
+                except KafkaException as error:  # the new one has fewer
+                    log.info("%s, partition %d: %s", *partition, error.args[0])
+            else:
+                self._known.discard(partition)
+                self._marks.pop(partition, None)
+                self._distrusted[partition] = time.monotonic() + _DISTRUST_SECONDS
+
+    def _read_anew(self, partition: Partition, oldest: int) -> None:
+        log.error('"%s", partition %d, was made anew; reading all of it', *partition)
+        # What has been read of the old one is still delivered, but no longer marked.
+        self._live[partition] = Watermark(*partition, oldest)
+        self._go_to(partition, oldest)
+
+    def _go_to(self, partition: Partition, offset: int) -> None:
+        """Read a partition from another offset on."""
+        self._marks[partition] = self._uncommitted[partition] = self._live[partition].mark
+        place = TopicPartition(*partition, offset)
         self._kafka.incremental_unassign([place])
         self._kafka.incremental_assign([place])
 
@@ -632,7 +662,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         """See whether somebody answers, and without a group, what there is to read."""
         self._looked = now
         try:
-            existing = _topics(self._kafka.list_topics(timeout=1.0))
+            existing = on_broker.existing(self._kafka.list_topics(timeout=1.0))
         except KafkaException:
             if now - self._contact > self._stall:
                 raise BrokerUnreachable(
@@ -769,60 +799,3 @@ def _make_safe(message: Message) -> None:
         message.headers()
     except SystemError:
         message.set_headers([("_format", b"unreadable headers (a name is no UTF-8)")])
-
-
-def _topics(metadata: Any) -> dict[str, Any]:
-    return {name: topic for name, topic in metadata.topics.items() if topic.error is None}
-
-
-def _no_alerts(_most: int, _timeout: float) -> list[Alert]:
-    return []
-
-
-def _no_marks(_watermarks: Collection[Watermark]) -> None:
-    pass
-
-
-def list_topics(
-    brokers: Sequence[str],
-    auth: Auth | None,
-    timeout: float,
-    options: Mapping[str, Any] | None = None,
-) -> list[str]:
-    """Return the full names of all topics that the broker shows, sorted.
-
-    Raises
-    ------
-    StreamError
-        No answer in `timeout` seconds, or a refusal.
-    """
-    refused: list[KafkaError] = []
-    trouble: list[KafkaError] = []
-
-    def on_error(error: KafkaError) -> None:
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:
-            (refused if error.code() == KafkaError._AUTHENTICATION else trouble).append(error)
-
-    config = _Config(
-        broker_urls=list(brokers),
-        group_id=hop.io._generate_group_id(auth.username if auth else None, 10),
-        auth=auth,
-        error_callback=on_error,
-        grouped=False,
-        options=options or {},
-    )
-    kafka = _Consumer(config, _no_alerts, _no_marks).connect()
-    end = time.monotonic() + timeout
-    try:
-        while True:
-            try:
-                piece = max(0.001, min(_PIECE_SECONDS, end - time.monotonic()))
-                return sorted(_topics(kafka.list_topics(timeout=piece)))
-            except KafkaException as error:
-                kafka.poll(0)  # only a poll tells of a refused credential
-                if refused or time.monotonic() >= end:
-                    verb = "refused us" if refused else f"did not answer within {timeout:g} s"
-                    context = f"{', '.join(brokers)} {verb}"
-                    raise from_kafka((refused or trouble or error.args)[0], context) from error
-    finally:
-        kafka.close()

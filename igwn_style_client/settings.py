@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["LOGGER", "REFUSED", "options_for"]
+__all__ = ["LOGGER", "REFUSED", "options_for", "settle_seconds"]
 
 # Whoever sets these takes the promise out of our hands.
 REFUSED = frozenset(
@@ -35,9 +35,18 @@ _OF_ONE_SIDE = {
 
 
 def options_for(side: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of librdkafka for one side, "consumer" or "producer"."""
-    other = _OF_ONE_SIDE["producer" if side == "consumer" else "consumer"]
-    return {name: value for name, value in options.items() if not name.startswith(other)}
+    """Return the settings of librdkafka for one side: "consumer", "producer" or "admin"."""
+    others = [start for of, starts in _OF_ONE_SIDE.items() if of != side for start in starts]
+    return {name: value for name, value in options.items() if not name.startswith(tuple(others))}
+
+
+def settle_seconds(options: Mapping[str, Any]) -> float:
+    """Return how long a partition that is taken away may wait for its running callbacks.
+
+    Less than the session of 45 s for which Kafka holds up the group's other members, and less than
+    `max.poll.interval.ms`, after which it throws out a member that has not answered.
+    """
+    return min(30.0, float(options.get("max.poll.interval.ms", 300_000)) / 2000)
 
 
 class _Logger(logging.LoggerAdapter):  # type: ignore[type-arg]  # none before Python 3.11

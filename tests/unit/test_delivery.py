@@ -851,6 +851,33 @@ def test_even_one_worker_may_be_apart():
     assert set(names) == {"alert-lane-0"}
 
 
+def test_a_lane_that_never_ends_leaves_time_for_the_others():
+    """One worker, a partition that always has more, and another one that has one alert."""
+    source = ListSource(0, partitions=2)
+    came, sorted_in = [], threading.Event()
+    take = source.take
+
+    def take_and_tell(most, timeout):
+        alerts = take(most, timeout)
+        if not alerts:  # so what came before lies in its lane
+            sorted_in.set()
+        return alerts
+
+    def call(alert):
+        if (1, 0) in came or len(came) > 10:
+            return
+        came.append((alert.partition, alert.offset))
+        sorted_in.clear()
+        source.add(alert.offset + 1, 0)
+        if alert.offset == 0:
+            source.add(0, 1)
+        assert sorted_in.wait(10)
+
+    source.take = take_and_tell
+    run(source, call, apart=True)
+    assert came == [(0, 0), (1, 0)]
+
+
 def test_after_a_failure_no_further_callback_starts_in_any_lane():
     source = ListSource(partitions=2)
     for offset in range(3):

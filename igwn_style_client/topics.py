@@ -1,0 +1,142 @@
+"""Which topics a broker has, and whether one of them was made anew."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future
+from difflib import get_close_matches
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+from hop.auth import Auth
+
+from .errors import StreamError, from_kafka
+from .settings import LOGGER, options_for
+
+__all__ = ["Identities", "existing", "list_topics", "not_there"]
+
+log = logging.getLogger(__name__)
+
+_PIECE_SECONDS = 0.5
+_ANSWER_SECONDS = 10.0
+# How soon a topic that was made anew is noticed; what was read of it until then comes again.
+_ASK_SECONDS = 5.0
+
+
+class Identities:
+    """Tells a topic from another one that has taken its name.
+
+    Offsets cannot: once the new topic is longer than the old one was, the old mark points into the
+    middle of it.  Kafka gives each topic an identity of its own.
+
+    It asks by a connection beside the consumer's, and waits for nobody.  One thread at a time.
+
+    Parameters
+    ----------
+    brokers
+        Addresses as "host:port".
+    auth
+        The credential; None for an unauthenticated session.
+    options
+        Settings of librdkafka.
+    """
+
+    def __init__(
+        self, brokers: Sequence[str], auth: Auth | None, options: Mapping[str, Any]
+    ) -> None:
+        self._admin = AdminClient(_settings(brokers, auth, options, lambda _error: None))
+        self._asked: dict[str, Future[Any]] = {}
+        self._ask_at = 0.0
+        self._known: dict[str, str] = {}
+
+    def made_anew(self, topics: Collection[str]) -> set[str]:
+        """Return those of the topics that are others than before; ask again every few seconds."""
+        anew = {topic for topic, answer in self._asked.items() if self._is_new(topic, answer)}
+        self._asked = {topic: one for topic, one in self._asked.items() if not one.done()}
+        now = time.monotonic()
+        if not self._asked and now >= self._ask_at:
+            self._ask_at = now + _ASK_SECONDS
+            self._admin.poll(0)
+            self._asked = self._admin.describe_topics(
+                TopicCollection(list(topics)), request_timeout=_ANSWER_SECONDS
+            )
+        return anew
+
+    def _is_new(self, topic: str, answer: Future[Any]) -> bool:
+        if not answer.done() or answer.exception() is not None:
+            return False  # the topic is away, or the broker is: the next answer counts
+        identity = str(answer.result().topic_id)
+        known = self._known.setdefault(topic, identity)
+        self._known[topic] = identity
+        return known != identity
+
+
+def list_topics(
+    brokers: Sequence[str],
+    auth: Auth | None,
+    timeout: float,
+    options: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Return the full names of all topics that the broker shows, sorted.
+
+    Raises
+    ------
+    StreamError
+        No answer in `timeout` seconds, or a refusal.
+    """
+    refused: list[KafkaError] = []
+    trouble: list[KafkaError] = []
+
+    def on_error(error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            (refused if error.code() == KafkaError._AUTHENTICATION else trouble).append(error)
+
+    try:
+        admin = AdminClient(_settings(brokers, auth, options or {}, on_error))
+    except KafkaException as error:  # a setting that librdkafka does not know
+        raise StreamError(f"options: {error.args[0].str()}", error.args[0]) from error
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            piece = max(0.001, min(_PIECE_SECONDS, end - time.monotonic()))
+            return sorted(existing(admin.list_topics(timeout=piece)))
+        except KafkaException as error:
+            admin.poll(0)  # only a poll tells of a refused credential
+            if refused or time.monotonic() >= end:
+                verb = "refused us" if refused else f"did not answer within {timeout:g} s"
+                context = f"{', '.join(brokers)} {verb}"
+                raise from_kafka((refused or trouble or error.args)[0], context) from error
+
+
+def existing(metadata: Any) -> dict[str, Any]:
+    """Return the topics of the broker's answer, without those that it only names as missing."""
+    return {name: topic for name, topic in metadata.topics.items() if topic.error is None}
+
+
+def not_there(topics: Sequence[str], existing: Collection[str], where: str) -> str:
+    """Say that topics do not exist, and which names are near."""
+    names = ", ".join(f'"{topic}"' for topic in topics)
+    verb = "does" if len(topics) == 1 else "do"
+    prefixes = tuple({topic.partition(".")[0] + "." for topic in topics})
+    ours = [name for name in existing if name.startswith(prefixes)]
+    near = {close for topic in topics for close in get_close_matches(topic, ours)}
+    hint = f"; there is {', '.join(sorted(near))}" if near else ""
+    return f"{names} {verb} not exist on {where}{hint}"
+
+
+def _settings(
+    brokers: Sequence[str],
+    auth: Auth | None,
+    options: Mapping[str, Any],
+    on_error: Callable[[KafkaError], None],
+) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": ",".join(brokers),
+        "error_cb": on_error,
+        "logger": LOGGER,
+        **(auth() if auth else {}),
+        **options_for("admin", options),
+    }
