@@ -20,6 +20,8 @@ os.environ.update(
     XDG_STATE_HOME=f"{_home.name}/.local/state",
     NETRC=f"{_home.name}/.netrc",
 )
+for _name in [name for name in os.environ if name.startswith("IGWN_STYLE_CLIENT_")]:
+    del os.environ[_name]
 
 
 @pytest.fixture(scope="session")

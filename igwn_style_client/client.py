@@ -82,8 +82,9 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         GraceDB's prefix of the topics, such as "gracedb-playground".
     consumer_group
         Kafka's group.  Its members share the alerts, and the broker remembers how far they have
-        come.  None: every listener gets every alert, and nothing is remembered after the process
-        has ended.
+        come.  On SCiMMA's servers, which demand that it begins with the user's name, that is put
+        before it where it does not.  None: every listener gets every alert, and nothing is
+        remembered after the process has ended.
     server
         URL or host, or several separated by commas.
     port
@@ -216,6 +217,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         self.sessions: dict[str, Any] = {}
         self._connections: dict[tuple[str, ...], Connection] = {}
         self._connecting = threading.Lock()
+        self._told: set[tuple[str, ...]] = set()
         self._state = _ListenState()
         self._counters = Counters()
         self._dialect = igwn.dialect(group)
@@ -272,7 +274,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             was sent; with ``alert=`` too where it has a parameter of that name.  An ``async def``
             is awaited.  None prints each alert.
         topic
-            Short name, or any iterable of them.  None: all topics of the group.
+            Short name, or any iterable of them.  None: all topics of the group, also those that
+            appear later.
         workers
             How many callbacks may run side by side, in threads; or an executor whose workers run
             them, such as a process pool or dask's ``client.get_executor()``.
@@ -340,7 +343,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         Parameters
         ----------
         topic
-            Short name, or any iterable of them.  None: all topics of the group.
+            Short name, or any iterable of them.  None: all topics of the group, also those that
+            appear later.
 
         Raises
         ------
@@ -375,7 +379,10 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             names = topics or self._all_topics()
             log.info("listening to %d topics on %s", len(names), ", ".join(self._brokers))
             url = self._construct_topic_url(names)
-            yield stack.enter_context(self.open(url, "r", group_id=self.consumer_group)), store
+            stream = stack.enter_context(self.open(url, "r", group_id=self.consumer_group))
+            if topics is None:
+                stream.wants = lambda full_name: self._dialect.short_name(full_name) is not None
+            yield stream, store
 
     def _set_aside_archive(self) -> Archive:
         if isinstance(self.set_aside, (str, os.PathLike)):
@@ -547,7 +554,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         check(group, "group", str, optional=True)
         check(timeout, "timeout", (int, float), least=0.001)
         short_name = igwn.dialect(group).short_name if group else self._dialect.short_name
-        credential = credentials.select(self.auth, self._brokers[0], unquote(self._user))
+        credential = self._credential(self._brokers, self._user)
         names = list_topics(self._brokers, credential, timeout, self.options)
         return sorted(short for name in names if (short := short_name(name)))
 
@@ -600,7 +607,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             The stream cannot be read.
         """
         user, brokers, topics = parse_kafka_url(url)
-        credential = credentials.select(self.auth, brokers[0], unquote(user) if user else None)
+        credential = self._credential(brokers, user)
         if mode == "w":
             seconds = produce_timeout.total_seconds() if produce_timeout else self.publish_timeout
             return Session(self._connection(brokers, credential, seconds), topics or [])
@@ -608,6 +615,14 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             raise ValueError(f'mode: must be "r" or "w", not {mode!r}')
         if not topics:
             raise ValueError(f"url: {url!r} names no topic to read")
+        if group_id is not None:
+            asked, user = group_id, credential.username if credential else None
+            group_id = igwn.consumer_group(asked, brokers, user)
+            if group_id != asked:
+                log.info(
+                    'the consumer group "%s" is "%s" on %s, where its name begins with the user\'s',
+                    asked, group_id, ", ".join(brokers),
+                )  # fmt: skip
         return Reader(
             brokers,
             topics,
@@ -622,6 +637,17 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             counters=self._counters,
             on_listening=self._state.set_listening,
         )
+
+    def _credential(self, brokers: Sequence[str], user: str | None) -> Auth | None:
+        """Choose the credential for a broker, and say once which it is."""
+        chosen = credentials.select(self.auth, brokers[0], unquote(user) if user else None)
+        told = (*brokers, credentials.describe(chosen))
+        if told not in self._told:
+            self._told.add(told)
+            log.info("connecting to %s with %s", ", ".join(brokers), told[-1])
+            for risk in credentials.risks(chosen, self.options):
+                log.warning("%s: %s", ", ".join(brokers), risk)
+        return chosen
 
     def _policy(self) -> RetryPolicy:
         if not self.retry_on_fatal:

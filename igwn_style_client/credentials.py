@@ -1,8 +1,8 @@
 """Where a credential comes from, in a fixed order; never logs a secret.
 
 1. ``auth=``, 2. ``noauth=True``, 3. ``username=`` and ``password=``, 4. ``authfile=``,
-5. hop's ``auth.toml`` at its default place, 6. netrc (``$NETRC``, else ``~/.netrc``).  Only when
-nothing at all was found is the session unauthenticated.
+5. hop's ``auth.toml`` at its default place, 6. netrc (``$NETRC``, else ``~/.netrc``), 7. the
+environment.  Only when nothing at all was found is the session unauthenticated.
 """
 
 from __future__ import annotations
@@ -13,22 +13,31 @@ import netrc
 import os
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import certifi
 import toml
-from hop.auth import AmbiguousCredentialError, Auth, load_auth, select_matching_auth
+from hop.auth import (
+    AmbiguousCredentialError,
+    Auth,
+    SASLMethod,
+    load_auth,
+    select_matching_auth,
+)
 
 from .errors import CredentialError, CredentialFileMissing
 
-__all__ = ["Credential", "find", "select", "with_ca"]
+__all__ = ["Credential", "describe", "find", "risks", "select", "with_ca"]
 
 log = logging.getLogger(__name__)
 
 #: What `client(auth=)` takes: hop's Auth or a list of them; False is unauthenticated.
 Credential: TypeAlias = Any
+
+# For containers; USERNAME and PASSWORD also as _FILE, the path of a mounted secret.
+_VARIABLES = "IGWN_STYLE_CLIENT_"
 
 
 def find(
@@ -58,7 +67,7 @@ def find(
     if noauth:
         return False
     if username and password:
-        return Auth(username, password)
+        return _note(Auth(username, password), "username= and password=")
     if username or password:
         raise CredentialError(
             "You must provide both a username and a password for basic authentication."
@@ -68,12 +77,34 @@ def find(
     default = _hops_file()
     if default is not None:
         return _from_auth_toml(default)
-    found = _from_netrc(machines)
+    found = _from_netrc(machines) or _from_environment()
     if found is None:
         warnings.warn(
             "No authentication found. Proceeding with unauthenticated session", stacklevel=3
         )
         return False
+    return found
+
+
+def describe(auth: Auth | None) -> str:
+    """Say whose credential it is, how it is presented, and where it came from; never the secret."""
+    if auth is None:
+        return "no credential"
+    origin = getattr(auth, "origin", "auth=")
+    return f'user "{auth.username}" by {auth.mechanism}, from {origin}'
+
+
+def risks(auth: Auth | None, options: Mapping[str, Any]) -> list[str]:
+    """Say what a credential and librdkafka's settings leave open to others."""
+    found = []
+    settings = {**(auth() if auth else {}), **options}
+    if str(settings.get("enable.ssl.certificate.verification", True)).lower() == "false":
+        found.append("the server's certificate is not verified: anybody can pose as the server")
+    elif str(settings.get("ssl.endpoint.identification.algorithm", "https")).lower() == "none":
+        found.append("the server's host name is not verified: who has any certificate can pose")
+    if settings.get("security.protocol") == "SASL_PLAINTEXT":
+        what = "the password and all" if auth is None or auth.mechanism == "PLAIN" else "all"
+        found.append(f"there is no TLS: {what} that is sent can be read on its way")
     return found
 
 
@@ -153,8 +184,7 @@ def _from_auth_toml(path: Path) -> list[Auth]:
         raise CredentialError(f"{path} cannot be read: {type(error).__name__}") from None
     if not found:
         raise CredentialError(f"{path} holds an empty list of credentials")
-    log.info("using the credential of %s from %s", [one.username for one in found], path)
-    return found
+    return [_note(one, str(path)) for one in found]
 
 
 def _explained(path: Path, hops_text: str) -> CredentialError:
@@ -192,6 +222,42 @@ def _from_netrc(machines: Iterable[str]) -> Auth | None:
         if entry is not None and not (entry[0] and entry[2]):
             raise CredentialError(f"{path}: machine {machine} needs both login and password")
         if entry is not None:
-            log.info("using the credential of %s from %s", entry[0], path)
-            return Auth(entry[0], entry[2])
+            return _note(Auth(entry[0], entry[2]), str(path))
     return None
+
+
+def _from_environment() -> Auth | None:
+    username, password = _variable("USERNAME"), _variable("PASSWORD")
+    if not username and not password:
+        return None
+    if not (username and password):
+        missing = "PASSWORD" if username else "USERNAME"
+        raise CredentialError(
+            f"the environment holds half a credential: set {_VARIABLES}{missing}, or "
+            f"{_VARIABLES}{missing}_FILE to the path of a file that holds it"
+        )
+    name = os.environ.get(_VARIABLES + "MECHANISM") or "SCRAM-SHA-512"
+    methods = {str(one): one for one in SASLMethod if one is not SASLMethod.OAUTHBEARER}
+    if name not in methods:
+        raise CredentialError(f"{_VARIABLES}MECHANISM must be one of {', '.join(methods)}: {name}")
+    return _note(Auth(username, password, method=methods[name]), "the environment")
+
+
+def _variable(name: str) -> str | None:
+    """Return a variable's value, or the content of the file that its other form names."""
+    value, path = (os.environ.get(_VARIABLES + name + form) for form in ("", "_FILE"))
+    if value and path:
+        raise CredentialError(f"both {_VARIABLES}{name} and {_VARIABLES}{name}_FILE are set")
+    if not path:
+        return value
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8"
+        raise CredentialError(f"{_VARIABLES}{name}_FILE: {path} cannot be read: {reason}") from None
+
+
+def _note(auth: Auth, origin: str) -> Auth:
+    """Note on a credential where it came from."""
+    auth.origin = origin
+    return auth

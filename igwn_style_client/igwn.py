@@ -7,7 +7,7 @@ GraceDB sends a JSON *string* that holds JSON, so that the payload is a str and 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -15,7 +15,10 @@ import orjson
 from .dialect import Dialect
 from .errors import DecodeError
 
-__all__ = ["decode_json", "dialect"]
+__all__ = ["consumer_group", "decode_json", "dialect"]
+
+# On these servers a consumer group belongs to the user with whose name it begins.
+_GROUPS_ARE_THE_USERS = ("scimma.org",)
 
 
 def dialect(group: str) -> Dialect:
@@ -29,6 +32,17 @@ def dialect(group: str) -> Dialect:
         return name[len(prefix) :] if name.startswith(prefix) and name != prefix else None
 
     return Dialect("igwn", full_name, short_name, frozenset({None, "json"}), _decode)
+
+
+def consumer_group(name: str, brokers: Sequence[str], user: str | None) -> str:
+    """Return the name of a consumer group as the server demands it.
+
+    SCiMMA's allows a group only to the user with whose name it begins: "my-pipeline" becomes
+    "USER-my-pipeline" there.  Elsewhere, and without a user, a name stays as it is.
+    """
+    hosts = [broker.rpartition(":")[0] for broker in brokers]
+    demanded = all(host.endswith(_GROUPS_ARE_THE_USERS) for host in hosts)
+    return f"{user}-{name}" if user and demanded and not name.startswith(user) else name
 
 
 def _decode(value: bytes, format: str | None) -> Any:

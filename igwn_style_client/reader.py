@@ -189,6 +189,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         #: Waits until no callback of these watermarks runs, and finishes what has returned;
         #: whoever runs callbacks sets it.
         self.settle: Callable[[Collection[Watermark]], None] = lambda _watermarks: None
+        #: Whether a topic that appears is read too, by its full name.
+        self.wants: Callable[[str], bool] | None = None
 
         options = dict(options or {})
         self._stall = float(options.pop("stall.seconds", _STALL_SECONDS))
@@ -225,8 +227,6 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._open_at = 0.0
         self._contact = time.monotonic()
         self._looked = 0.0
-        # Without a group nobody else looks for new topics and partitions.
-        self._look_seconds = min(5.0 if not self._grouped else 30.0, self._stall / 3)
 
         self._baton = threading.Lock()
         self._away_since: float | None = None
@@ -248,6 +248,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         existing = self._existing()
         if existing is None:
             return False
+        if self.wants is not None:
+            self._topics = sorted({*self._topics, *filter(self.wants, existing)})
         found = {
             (topic, number)
             for topic in self._topics
@@ -481,7 +483,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         first = kafka.poll(timeout)
         self._counters.last_poll = now = time.monotonic()
         busy = first is not None
-        if now - self._looked > (2 if busy else 1) * self._look_seconds:
+        if now - self._looked > (2 if busy else 1) * self._look_seconds():
             self._look_around(now)
         if not busy:
             return []
@@ -658,6 +660,10 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 self._names(),
             )
 
+    def _look_seconds(self) -> float:
+        """How often to look: a group is told of new partitions, but not of topics it may want."""
+        return min(30.0 if self._grouped and self.wants is None else 5.0, self._stall / 3)
+
     def _look_around(self, now: float) -> None:
         """See whether somebody answers, and without a group, what there is to read."""
         self._looked = now
@@ -670,8 +676,18 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 ) from None
             return
         self._in_touch()
+        if self.wants is not None:
+            self._add_topics([one for one in existing if self.wants(one)])
         if not self._grouped:
             self._look_for_new(existing)
+
+    def _add_topics(self, wanted: Collection[str]) -> None:
+        """Read topics that have appeared: from their beginning, as all that is younger than us."""
+        if new := sorted(set(wanted) - set(self._topics)):
+            log.info("reading new topics too: %s", ", ".join(new))
+            self._topics += new
+            if self._grouped:
+                self._join(self._kafka, ())
 
     def _look_for_new(self, existing: Mapping[str, Any]) -> None:
         new = {

@@ -251,6 +251,25 @@ class Listening:
         with pytest.raises(TopicNotFound, match=f'the group "{group}" has no topics'):
             connect().listen(print_nothing)
 
+    @pytest.mark.parametrize("grouped", [True, False], ids=["group", "broadcast"])
+    def test_all_topics_of_the_group_and_new_ones(self, broker, group, connect, grouped):
+        """A topic that appears is read from its beginning; those of other groups are not."""
+        broker.create_topics(f"{group}.superevent")
+        got = []
+        alerts = connect(consumer_group=group if grouped else None)
+        with listening(alerts, lambda topic, payload: got.append((topic, payload)), None) as raised:
+            connect().publish("superevent", 1)
+            wait_until(lambda: got, what="the first alert")
+            broker.create_topics(f"{group}.cbc_gstlal")
+            broker.create_topics(f"{group}x.cbc_gstlal")
+            connect(group=f"{group}x").publish("cbc_gstlal", "not ours")
+            connect().publish("cbc_gstlal", 2)
+            wait_until(lambda: len(got) == 2 or raised, 40, "the new topic")
+            connect().publish("superevent", 3)
+            wait_until(lambda: len(got) == 3 or raised, what="an alert of the old one")
+        assert not raised
+        assert got == [("superevent", 1), ("cbc_gstlal", 2), ("superevent", 3)]
+
     def test_test_alerts(self, broker, group, connect):
         broker.create_topics(f"{group}.superevent")
         skipping, taking = [], []

@@ -1113,3 +1113,28 @@ def test_a_private_ca_reaches_the_credential(tmp_path):
     assert made.auth_obj.ssl_ca_location == str(path)
     with pytest.raises(FileNotFoundError, match="ssl_ca_location: there is no file"):
         client("user", SECRET, ssl_ca_location=str(tmp_path / "absent.pem"))
+
+
+def test_which_credential_is_used_is_told_once(caplog):
+    caplog.set_level(logging.INFO)
+    made = client(
+        "me", SECRET, server="kafka.test", options={"ssl.endpoint.identification.algorithm": "none"}
+    )
+    for _ in range(2):
+        made.open(made._construct_topic_url("superevent"), "r").close()
+    lines = [one.getMessage() for one in caplog.records if one.name.startswith("igwn")]
+    assert lines[0] == (
+        'connecting to kafka.test:9092 with user "me" by SCRAM-SHA-512, '
+        "from username= and password="
+    )
+    assert lines[1].startswith("kafka.test:9092: the server's host name is not verified")
+    assert len(lines) == 2
+    assert SECRET not in caplog.text
+
+
+def test_on_scimma_a_consumer_group_begins_with_the_users_name(caplog):
+    caplog.set_level(logging.INFO)
+    made = client("me", SECRET)
+    opened = made.open(made._construct_topic_url("superevent"), "r", group_id="my-pipeline")
+    assert opened._conf.group_id == "me-my-pipeline"
+    assert 'the consumer group "my-pipeline" is "me-my-pipeline" on kafka.scimma.org' in caplog.text

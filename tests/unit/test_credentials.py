@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 import re
 import traceback
 from itertools import product
@@ -12,7 +13,7 @@ import pytest
 from adc.auth import SASLMethod
 from hop.auth import Auth
 
-from igwn_style_client.credentials import find, select, with_ca
+from igwn_style_client.credentials import describe, find, risks, select, with_ca
 from igwn_style_client.errors import ClientError, CredentialError, CredentialFileMissing
 
 SECRET = "hunter2hunter2"
@@ -28,7 +29,8 @@ def home(tmp_path, monkeypatch):
     """A home of its own for every test, with nothing in it."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ".config"))
-    monkeypatch.delenv("NETRC", raising=False)
+    for name in [one for one in os.environ if one.startswith(("NETRC", "IGWN_STYLE_CLIENT_"))]:
+        monkeypatch.delenv(name)
     return tmp_path
 
 
@@ -354,13 +356,123 @@ def test_without_a_home_netrc_is_still_found(home, monkeypatch):
 # Logs
 
 
+def described(**given):
+    """What is said of the one credential that is found."""
+    found = look(**given)
+    [one] = found if isinstance(found, list) else [found]
+    text = describe(one)
+    assert SECRET not in text
+    return text
+
+
 @pytest.mark.parametrize("put", [auth_toml, config_toml, netrc])
-def test_the_log_says_whose_credential_from_where(home, put, caplog):
+def test_a_credential_says_whose_it_is_and_from_where(home, put):
     path = put(home)
-    found = name(look())
-    [line] = [one.getMessage() for one in caplog.records if one.name.startswith("igwn")]
-    assert found in line
-    assert str(path) in line
+    assert described() == f'user "{name(look())}" by SCRAM-SHA-512, from {path}'
+
+
+def test_what_was_given_says_so(home):
+    origin = "username= and password="
+    text = f'user "me" by SCRAM-SHA-512, from {origin}'
+    assert described(username="me", password=SECRET) == text
+    mine = Auth("me", SECRET, method=SASLMethod.PLAIN)
+    assert described(auth=mine) == 'user "me" by PLAIN, from auth='
+    assert describe(None) == "no credential"
+
+
+def test_where_it_came_from_survives_another_ca(home):
+    netrc(home)
+    ca = write(home / "ca.pem", "")
+    assert describe(with_ca(look(), str(ca))) == describe(look())
+
+
+# The environment
+
+
+@pytest.fixture
+def environment(monkeypatch, home):
+    """Set variables of ours; a value that is a Path's name is that of a mounted secret."""
+
+    def set_(**variables):
+        for variable, value in variables.items():
+            if variable.endswith("_FILE") and not value.startswith("/"):
+                value = str(write(home / "run" / variable, value, mode=0o644))
+            monkeypatch.setenv(f"IGWN_STYLE_CLIENT_{variable}", value)
+
+    return set_
+
+
+def test_the_environment_comes_last(home, environment):
+    environment(USERNAME="from-environment", PASSWORD=SECRET)
+    assert name(look()) == "from-environment"
+    assert described() == 'user "from-environment" by SCRAM-SHA-512, from the environment'
+    netrc(home)
+    assert name(look()) == "from-netrc"
+
+
+def test_secrets_may_be_mounted(environment):
+    environment(USERNAME_FILE="from-file\n", PASSWORD_FILE=SECRET + "\r\n")
+    assert name(look()) == "from-file"
+
+
+def test_a_mounted_secret_keeps_its_spaces(environment):
+    environment(USERNAME="me", PASSWORD_FILE=f" {SECRET} \n")
+    assert look().password == f" {SECRET} "
+
+
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"])
+def test_the_mechanism_may_be_chosen(environment, mechanism):
+    environment(USERNAME="me", PASSWORD=SECRET, MECHANISM=mechanism)
+    assert look().mechanism == mechanism
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"USERNAME": "me"}, "set IGWN_STYLE_CLIENT_PASSWORD, or"),
+        ({"PASSWORD": SECRET}, "set IGWN_STYLE_CLIENT_USERNAME, or"),
+        ({"USERNAME": "me", "PASSWORD_FILE": "\n"}, "half a credential"),
+        (
+            {"USERNAME": "me", "PASSWORD": SECRET, "PASSWORD_FILE": SECRET},
+            "both IGWN_STYLE_CLIENT_PASSWORD and IGWN_STYLE_CLIENT_PASSWORD_FILE are set",
+        ),
+        ({"USERNAME": "me", "PASSWORD_FILE": "/no/such"}, "/no/such cannot be read: No such file"),
+        (
+            {"USERNAME": "me", "PASSWORD": SECRET, "MECHANISM": "GSSAPI"},
+            "MECHANISM must be one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512: GSSAPI",
+        ),
+    ],
+)
+def test_a_broken_environment(environment, variables, says):
+    environment(**variables)
+    assert says in str(refused())
+
+
+# What is left open
+
+
+@pytest.mark.parametrize(
+    ("auth", "options", "says"),
+    [
+        (Auth("me", SECRET), {}, None),
+        (Auth("me", SECRET), {"enable.ssl.certificate.verification": "true"}, None),
+        (None, {}, None),
+        (Auth("me", SECRET), {"enable.ssl.certificate.verification": False}, "not verified"),
+        (Auth("me", SECRET), {"ssl.endpoint.identification.algorithm": "none"}, "host name"),
+        (
+            Auth("me", SECRET, ssl_endpoint_identification_algorithm="none"),
+            {},
+            "host name is not verified",
+        ),
+        (Auth("me", SECRET, ssl=False), {}, "there is no TLS: all that is sent"),
+        (Auth("me", SECRET, ssl=False, method=SASLMethod.PLAIN), {}, "the password and all"),
+    ],
+)
+def test_what_a_credential_leaves_open_is_said(auth, options, says):
+    found = risks(auth, options)
+    assert len(found) == (says is not None)
+    assert says is None or says in found[0]
+    assert SECRET not in "".join(found)
 
 
 # Choosing among several

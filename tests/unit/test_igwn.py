@@ -9,7 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from igwn_style_client.errors import DecodeError
-from igwn_style_client.igwn import decode_json, dialect
+from igwn_style_client.igwn import consumer_group, decode_json, dialect
+
+SCIMMA = ["kafka.scimma.org:9092", "dev.hop.scimma.org:9092"]
 
 LONG = 8192  # from here on integers beyond 64 bits are looked for in another way
 
@@ -320,3 +322,18 @@ def test_recorded_alerts(recorded_igwn):
         assert same(GRACEDB.decode(json.dumps(alert).encode(), "json"), alert), name
         text = json.dumps(json.dumps(alert)).encode()
         assert GRACEDB.decode(text, "json") == json.dumps(alert), name
+
+
+@pytest.mark.parametrize(
+    ("name", "brokers", "user", "becomes"),
+    [
+        ("my-pipeline", SCIMMA[:1], "alice-1a2b", "alice-1a2b-my-pipeline"),
+        ("my-pipeline", SCIMMA, "alice-1a2b", "alice-1a2b-my-pipeline"),
+        ("alice-1a2b-my-pipeline", SCIMMA, "alice-1a2b", "alice-1a2b-my-pipeline"),
+        ("my-pipeline", SCIMMA, None, "my-pipeline"),
+        ("my-pipeline", [*SCIMMA, "127.0.0.1:9092"], "alice-1a2b", "my-pipeline"),
+        ("my-pipeline", ["scimma.org.example:9092"], "alice-1a2b", "my-pipeline"),
+    ],
+)
+def test_a_consumer_group_begins_with_the_users_name_where_it_must(name, brokers, user, becomes):
+    assert consumer_group(name, brokers, user) == becomes
