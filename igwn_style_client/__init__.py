@@ -19,6 +19,7 @@ from .client import (
     IGWNAlertClient,
     client,
 )
+from .doctor import Check
 from .errors import (
     ArchiveError,
     ArchiveFull,
@@ -52,6 +53,7 @@ __all__ = [
     "AuthenticationError",
     "AuthorizationError",
     "BrokerUnreachable",
+    "Check",
     "ClientError",
     "CredentialError",
     "CredentialFileMissing",

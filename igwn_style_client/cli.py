@@ -12,12 +12,14 @@ import secrets
 import sys
 import time
 import traceback
+import warnings
 from bisect import insort
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from functools import wraps
 from itertools import pairwise
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -29,7 +31,18 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from . import DEFAULT_GROUP, Alert, ClientError, EmbeddedBroker, __version__, client
+from . import (
+    DEFAULT_GROUP,
+    DEFAULT_PORT,
+    DEFAULT_SERVER,
+    Alert,
+    Check,
+    ClientError,
+    CredentialError,
+    EmbeddedBroker,
+    __version__,
+    client,
+)
 from .simulation import TOPICS, simulate
 
 __all__ = ["main"]
@@ -656,3 +669,148 @@ def paced(
     for pause, alert in zip(pauses, simulate(seed, superevents), strict=True):
         due += pause * unit
         yield due, alert
+
+
+# -- connections ---------------------------------------------------------------------------------
+
+
+def _setting(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> Any:
+    settings = dict(one.partition("=")[::2] for one in given)
+    if broken := [one for one in given if "=" not in one]:
+        raise click.BadParameter(f"{broken[0]!r} is not NAME=VALUE")
+    return settings
+
+
+_CONNECTION = [
+    click.option(
+        "--server",
+        metavar="URL",
+        envvar="IGWN_STYLE_CLIENT_SERVER",
+        default=DEFAULT_SERVER,
+        show_default=True,
+        show_envvar=True,
+        help="The broker, or several separated by commas; kafka://USER@HOST/ chooses a credential.",
+    ),
+    click.option(
+        "--port",
+        type=click.IntRange(1, 65535),
+        envvar="IGWN_STYLE_CLIENT_PORT",
+        default=DEFAULT_PORT,
+        show_default=True,
+        show_envvar=True,
+        help="For brokers that name none.",
+    ),
+    click.option(
+        "--group",
+        metavar="PREFIX",
+        envvar="IGWN_STYLE_CLIENT_GROUP",
+        default=DEFAULT_GROUP,
+        show_default=True,
+        show_envvar=True,
+        help="GraceDB's prefix of the topics.",
+    ),
+    click.option(
+        "--consumer-group",
+        metavar="NAME",
+        envvar="IGWN_STYLE_CLIENT_CONSUMER_GROUP",
+        show_envvar=True,
+        help="Kafka's group, which remembers how far its members have come.",
+    ),
+    click.option("--authfile", metavar="FILE", help="An auth.toml of hop."),
+    click.option("--noauth", is_flag=True, help="An unauthenticated session."),
+    click.option(
+        "--ssl-ca-location",
+        metavar="FILE",
+        envvar="IGWN_STYLE_CLIENT_SSL_CA_LOCATION",
+        show_envvar=True,
+        help="A private CA's file.",
+    ),
+    click.option(
+        "--option",
+        "options",
+        metavar="NAME=VALUE",
+        multiple=True,
+        callback=_setting,
+        help="A setting of librdkafka; may be given again.",
+    ),
+]
+
+
+def connecting(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that all connections have; it takes them as `connection`."""
+    names = ("server", "port", "group", "consumer_group", "authfile", "noauth", "ssl_ca_location",
+             "options")  # fmt: skip
+
+    @wraps(command)
+    def run(*args: Any, **given: Any) -> Any:
+        connection = {name: given.pop(name) for name in names}
+        return command(*args, connection=connection, **given)
+
+    for option in reversed(_CONNECTION):
+        run = option(run)
+    return run
+
+
+def _connect(connection: Mapping[str, Any]) -> client:
+    try:
+        return client(**connection)
+    except (TypeError, ValueError) as error:  # of what was typed
+        raise click.UsageError(str(error)) from error
+
+
+# -- doctor --------------------------------------------------------------------------------------
+
+
+@main.command(
+    short_help="Find out why a connection does not work.",
+    epilog="""\b
+Examples:
+  igwn-style-client doctor
+  igwn-style-client doctor superevent cbc_gstlal --group gracedb-playground
+  igwn-style-client doctor --consumer-group my-pipeline --json | jq 'select(.passed == false)'""",
+)
+@click.argument("topics", metavar="[TOPIC]...", nargs=-1)
+@connecting
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0.1, max=600),
+    default=10.0,
+    show_default=True,
+    help="Longest wait for each answer.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def doctor(
+    topics: tuple[str, ...], connection: Mapping[str, Any], timeout: float, as_json: bool
+) -> int:
+    """Check everything between this machine and the alerts of some topics, or all of the group.
+
+    Each line is a check: what was found and, where something is wrong, the next step.  It ends
+    where going on is pointless; the exit status is 1 if a check failed.  No secret is printed.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+
+    def show(one: Check) -> None:
+        if as_json:
+            click.echo(json.dumps(asdict(one)))
+            return
+        mark, style = {True: ("✓", "green"), False: ("✗", "bold red"), None: ("-", "dim")}[
+            one.passed
+        ]
+        if not console.encoding.startswith("utf"):
+            mark = {"✓": "ok", "✗": "FAILED"}.get(mark, mark)
+        console.print(Text(f"{mark} ", style), Text(f"{one.name}: {one.said}"), sep="")
+        if one.mend:
+            console.print(Text(f"    -> {one.mend}", "" if one.passed is False else "dim"))
+
+    try:
+        with warnings.catch_warnings(action="ignore"):  # the first check says it
+            alerts = _connect(connection)
+        checks = alerts.check(topics or None, timeout=timeout, on_check=show)
+    except CredentialError as error:
+        checks = [Check("credential", False, str(error))]
+        show(checks[0])
+    failed = sum(one.passed is False for one in checks)
+    if not as_json:
+        console.print("the connection works" if not failed else f"{failed} of {len(checks)} failed")
+    return 1 if failed else 0

@@ -21,16 +21,18 @@ import hop
 from adc.kafka import parse_kafka_url
 from hop.auth import Auth
 
-from . import credentials, igwn, settings
+from . import credentials, doctor, igwn, settings
 from .alert import Alert
 from .archive import Archive, default_path
 from .arguments import DEFAULT_PORT, check, check_start_at, parse_server, topic_names
 from .delivery import Callback, Delivery, Rules, adapt, elsewhere
+from .doctor import Check
 from .errors import NotConnected, PublishError, TopicNotFound
 from .health import Counters, Health
 from .publishing import Connection, Session
 from .reader import Reader, StartAt
 from .retry import RetryPolicy
+from .rights import may_read
 from .signals import finishing_first
 from .topics import list_topics
 
@@ -536,7 +538,9 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
 
     # -- topics ----------------------------------------------------------------------------------
 
-    def get_topics(self, group: str | None = None, *, timeout: float = 10.0) -> list[str]:
+    def get_topics(
+        self, group: str | None = None, *, timeout: float = 10.0, readable: bool = False
+    ) -> list[str]:
         """Return the sorted short names of a group's topics.
 
         Parameters
@@ -545,6 +549,9 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             Prefix, such as "gracedb-test"; None for the client's own.
         timeout
             Longest wait for the broker's answer, in seconds.
+        readable
+            True asks the broker which of them this credential may read, and returns those only;
+            many brokers also list topics that one may merely write to.
 
         Raises
         ------
@@ -553,10 +560,64 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         """
         check(group, "group", str, optional=True)
         check(timeout, "timeout", (int, float), least=0.001)
+        check(readable, "readable", bool)
         short_name = igwn.dialect(group).short_name if group else self._dialect.short_name
         credential = self._credential(self._brokers, self._user)
         names = list_topics(self._brokers, credential, timeout, self.options)
+        if readable:
+            ours = [name for name in names if short_name(name)]
+            allowed = may_read(self._brokers, credential, ours, timeout, self.options)
+            names = [name for name in ours if allowed[name]]
         return sorted(short for name in names if (short := short_name(name)))
+
+    def check(
+        self,
+        topic: str | Iterable[str] | None = None,
+        *,
+        timeout: float = 10.0,
+        on_check: Callable[[Check], object] | None = None,
+    ) -> list[Check]:
+        """Examine the connection step by step: what works, what does not, and what mends it.
+
+        Parameters
+        ----------
+        topic
+            Short name, or any iterable of them.  None: all topics of the group.
+        timeout
+            Longest wait for each answer, in seconds.
+        on_check
+            Called with each `Check` as soon as it is made.
+
+        Returns
+        -------
+        list of Check
+            In their order, up to the one after which going on is pointless.  The connection works
+            if none of them has ``passed=False``.
+
+        Raises
+        ------
+        CredentialError
+            No credential fits the broker, or more than one.
+        """
+        check(timeout, "timeout", (int, float), least=0.001)
+        names = [] if topic is None else topic_names(topic)
+        credential = self._credential(self._brokers, self._user)
+        made = []
+        for one in doctor.examine(
+            doctor.Patient(
+                brokers=self._brokers,
+                auth=credential,
+                group=self.group_prefix,
+                topics=[self._dialect.full_name(name) for name in names],
+                consumer_group=self._demanded(self.consumer_group, self._brokers, credential),
+                timeout=timeout,
+                options=self.options,
+            )
+        ):
+            made.append(one)
+            if on_check is not None:
+                on_check(one)
+        return made
 
     def _all_topics(self) -> list[str]:
         topics = self.get_topics()
@@ -615,20 +676,12 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             raise ValueError(f'mode: must be "r" or "w", not {mode!r}')
         if not topics:
             raise ValueError(f"url: {url!r} names no topic to read")
-        if group_id is not None:
-            asked, user = group_id, credential.username if credential else None
-            group_id = igwn.consumer_group(asked, brokers, user)
-            if group_id != asked:
-                log.info(
-                    'the consumer group "%s" is "%s" on %s, where its name begins with the user\'s',
-                    asked, group_id, ", ".join(brokers),
-                )  # fmt: skip
         return Reader(
             brokers,
             topics,
             self._dialect,
             auth=credential,
-            group_id=group_id,
+            group_id=self._demanded(group_id, brokers, credential),
             start_at=self.start_at,
             test_alerts=self.test_alerts if ignoretest is None else not ignoretest,
             queue_bytes=max(1, self.queue_bytes // 2),  # the lanes may hold as much
@@ -648,6 +701,20 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             for risk in credentials.risks(chosen, self.options):
                 log.warning("%s: %s", ", ".join(brokers), risk)
         return chosen
+
+    def _demanded(
+        self, consumer_group: str | None, brokers: Sequence[str], auth: Auth | None
+    ) -> str | None:
+        """Return a consumer group's name as the server demands it."""
+        if consumer_group is None:
+            return None
+        name = igwn.consumer_group(consumer_group, brokers, auth.username if auth else None)
+        if name != consumer_group:
+            log.info(
+                'the consumer group "%s" is "%s" on %s, where its name begins with the user\'s',
+                consumer_group, name, ", ".join(brokers),
+            )  # fmt: skip
+        return name
 
     def _policy(self) -> RetryPolicy:
         if not self.retry_on_fatal:

@@ -16,7 +16,14 @@ from hop.auth import Auth
 from .errors import StreamError, from_kafka
 from .settings import LOGGER, options_for
 
-__all__ = ["Identities", "existing", "list_topics", "not_there"]
+__all__ = [
+    "Identities",
+    "admin_settings",
+    "advertised",
+    "existing",
+    "list_topics",
+    "not_there",
+]
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +54,7 @@ class Identities:
     def __init__(
         self, brokers: Sequence[str], auth: Auth | None, options: Mapping[str, Any]
     ) -> None:
-        self._admin = AdminClient(_settings(brokers, auth, options, lambda _error: None))
+        self._admin = AdminClient(admin_settings(brokers, auth, options))
         self._asked: dict[str, Future[Any]] = {}
         self._ask_at = 0.0
         self._known: dict[str, str] = {}
@@ -95,7 +102,7 @@ def list_topics(
             (refused if error.code() == KafkaError._AUTHENTICATION else trouble).append(error)
 
     try:
-        admin = AdminClient(_settings(brokers, auth, options or {}, on_error))
+        admin = AdminClient(admin_settings(brokers, auth, options or {}, on_error))
     except KafkaException as error:  # a setting that librdkafka does not know
         raise StreamError(f"options: {error.args[0].str()}", error.args[0]) from error
     end = time.monotonic() + timeout
@@ -127,12 +134,29 @@ def not_there(topics: Sequence[str], existing: Collection[str], where: str) -> s
     return f"{names} {verb} not exist on {where}{hint}"
 
 
-def _settings(
+def advertised(
+    brokers: Sequence[str],
+    auth: Auth | None,
+    timeout: float,
+    options: Mapping[str, Any] | None = None,
+) -> list[str]:
+    """Return the addresses, as "host:port", by which the brokers want to be reached."""
+    admin = AdminClient(admin_settings(brokers, auth, options or {}))
+    try:
+        found = admin.list_topics(timeout=timeout).brokers.values()
+    except KafkaException as error:
+        raise from_kafka(error.args[0], ", ".join(brokers)) from error
+    hosts = [(str(one.host), one.port) for one in found]
+    return sorted(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in hosts)
+
+
+def admin_settings(
     brokers: Sequence[str],
     auth: Auth | None,
     options: Mapping[str, Any],
-    on_error: Callable[[KafkaError], None],
+    on_error: Callable[[KafkaError], None] = lambda _error: None,
 ) -> dict[str, Any]:
+    """Return librdkafka's settings for a connection that asks about the broker itself."""
     return {
         "bootstrap.servers": ",".join(brokers),
         "error_cb": on_error,
