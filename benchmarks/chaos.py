@@ -137,7 +137,7 @@ def rows(quick, folder, web):
             f"topics come later, {grouped=}",
             scenarios.topics_come_later,
             grouped=grouped,
-            rounds=some(1, 5),
+            rounds=some(1, 4),
         )
     for kind, grouped in (("topic", True), ("topic", False), ("group", True)):
         yield row(
