@@ -3,8 +3,9 @@
 The process gets what it needs as one JSON argument, and prints what happens as JSON lines:
 ``ready``, then ``begun`` and ``done`` around each callback, ``raised``, and ``ended`` with the
 client's health.  A payload that is an object may tell the callback what to do: ``{"do":
-"raise"}`` raises, ``{"do": "wait", "for": PATH}`` returns when that file exists, and ``{"do":
-"sleep", "for": SECONDS}`` after a while.
+"raise"}`` raises, ``{"do": "raise", "times": N, "noted": PATH}`` so many times, which the file
+remembers over restarts, ``{"do": "wait", "for": PATH}`` returns when that file exists, and
+``{"do": "sleep", "for": SECONDS}`` after a while.
 The commands ``stop`` and ``health``, a line each on its standard input, call these methods.
 """
 
@@ -127,6 +128,15 @@ def say(event, **details):
     sys.stdout.flush()
 
 
+def is_enough(asked):
+    """Whether the callback has raised so many times already; else note one more."""
+    with open(asked["noted"], "a") as noted:
+        if noted.tell() >= asked["times"]:
+            return True
+        noted.write("x")
+        return False
+
+
 def main(told):
     """Listen as told, until a signal or an error."""
     from igwn_style_client import client
@@ -157,7 +167,7 @@ def main(told):
         what = {"topic": topic, "payload": shown, "where": [alert.partition, alert.offset]}
         say("begun", **what)
         asked = payload if isinstance(payload, dict) else {}
-        if asked.get("do") == "raise":
+        if asked.get("do") == "raise" and not ("times" in asked and is_enough(asked)):
             raise LookupError("as the payload asked")
         if asked.get("do") == "wait":
             wait_until(lambda: Path(asked["for"]).exists(), 300, asked["for"])

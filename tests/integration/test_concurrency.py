@@ -198,7 +198,7 @@ def test_a_failure_ends_every_lane_and_marks_what_is_done(topic, grouped, group,
     for lane in range(PARTITIONS):
         topic.put(*alerts_of(lane, 10), partition=lane)
     others_inside = threading.Barrier(PARTITIONS)
-    failed = threading.Event()
+    failing = []
     begun_at_failure = []
 
     def act(alert):
@@ -206,12 +206,12 @@ def test_a_failure_ends_every_lane_and_marks_what_is_done(topic, grouped, group,
         if lane == 1 and number == 2:
             others_inside.wait(20)
             begun_at_failure[:] = recorder.begun
-            failed.set()
+            failing.append(threading.current_thread())
             raise error
         if lane != 1 and number == 1:
             others_inside.wait(20)
-            assert failed.wait(20)
-            time.sleep(0.3)  # the failure must have come out of its callback
+            # The failure has come out of its callback when its lane has ended.
+            wait_until(lambda: failing and not failing[0].is_alive(), 20, "the end of lane 1")
 
     recorder = Recorder(act)
     alerts = grouped()
@@ -233,7 +233,9 @@ def test_an_unfinished_alert_holds_its_partitions_mark(topic, grouped, group):
     def act(alert):
         if alert.payload["lane"] == "slow":
             wait_until(lambda: len(recorder.done) == 9, 20, "the others")
-            time.sleep(1)  # longer than marks take to the broker
+            # By the time this one's mark is at the broker, those of the others could be.
+            topic.put({"lane": "witness", "n": 10}, partition=1)
+            wait_until(lambda: topic.marks(group)[1] == 1, 20, "a mark")
             raise LookupError("as asked")
 
     recorder = Recorder(act)
@@ -248,9 +250,10 @@ def test_marks_of_lanes_reach_the_broker_while_nothing_arrives(topic, grouped, g
     go = threading.Event()
     topic.put(*alerts_of(0, 5))
     recorder = Recorder(lambda alert: go.wait(30))
-    with running(grouped(), recorder, workers=4) as (_, raised):
+    alerts = grouped()
+    with running(alerts, recorder, workers=4) as (_, raised):
         wait_until(lambda: recorder.begun, what="the first alert")
-        time.sleep(0.5)  # the reader is at rest
+        wait_until(lambda: alerts.health().since_alert > 0.5, what="a reader at rest")
         go.set()
         wait_until(lambda: len(recorder.done) == 5, what="5 alerts")
         wait_until(lambda: topic.marks(group)[0] == 5, 2, "the mark")
@@ -307,14 +310,11 @@ def test_a_slow_callback_with_hardly_any_room(topic, grouped, workers):
 def test_a_failure_does_not_wait_for_anothers_next_attempt(topic, grouped):
     topic.put({"lane": 0, "n": 0}, partition=0)
     topic.put({"lane": 1, "n": 0}, partition=1)
-    first_failed = threading.Event()
 
     def act(alert):
         if alert.payload["lane"] == 0:
-            first_failed.set()
             raise LookupError("tried again in a minute")
-        first_failed.wait(20)
-        time.sleep(0.3)
+        wait_until(lambda: alerts.health().failed, 20, "the first failure")
         raise SystemExit(3)
 
     alerts = grouped(retry_wait=60)

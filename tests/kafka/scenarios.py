@@ -1,424 +1,175 @@
-"""What must hold whatever happens to a listener, on a real Kafka: the faults, and the counting.
+"""What must hold whatever happens to a listener, on a real Kafka: the table of promises.
 
-Each function runs one row of the table of promises and returns its `Tally`; the tests run them
-short, ``python -m benchmarks.chaos`` at full length.  An alert is known by the number ``n`` in its
-payload.
+Each function runs one row and returns its `Tally`; the tests run them short, ``python -m
+benchmarks.chaos`` at full length.
 """
 
-import ctypes
-import http.server
-import io
 import json
-import random
 import signal
-import threading
 import time
-import uuid
 from collections import Counter
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import count
 from pathlib import Path
 
-import confluent_kafka
-import fastavro
-from confluent_kafka import Producer
-from hop import bson
-
-from tests.listener import Listener
+from igwn_style_client.archive import Archive
+from tests.kafka.counting import (
+    SOON,
+    Members,
+    Publisher,
+    a_while,
+    astronomer,
+    at_rest,
+    dice_of,
+    frozen,
+    publishing,
+    reconnected,
+)
 from tests.waiting import wait_until
 
-#: A killed member is missed after this; the broker of the tests allows it.
-SOON = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 300}
-#: "At most about 1 s of finished alerts": commits go out every 0.5 s, and take their time.
-BOUND = 2.0
+# -- callbacks -----------------------------------------------------------------------------------
 
 
-@dataclass
-class Tally:
-    """What became of the published alerts.
-
-    Attributes
-    ----------
-    lost, repeated
-        Numbers of the alerts that never arrived, and of those that arrived finished before.
-    late
-        How long before the end of its process an alert was finished that came again all the same,
-        in seconds, beyond what the promise allows.
-    """
-
-    row: str
-    published: int = 0
-    delivered: int = 0
-    lost: list = field(default_factory=list)
-    repeated: list = field(default_factory=list)
-    late: list = field(default_factory=list)
-    kills: int = 0
-    seconds: float = 0.0
+def _raising(folder, group, publisher, times):
+    """A payload whose callback raises so many times, counted over restarts."""
+    noted = folder / f"{group}-{len(publisher.sent)}"
+    return {"do": "raise", "times": times, "noted": str(noted)} if times else {}
 
 
-class Publisher:
-    """Sends numbered alerts, partition after partition.  One thread at a time."""
-
-    def __init__(self, kafka, topic, partitions):
-        self.topic = topic
-        self.sent = []
-        self._kafka = kafka
-        self._numbers = count()
-        self._failed = []
-        self.connect(partitions)
-
-    def connect(self, partitions):
-        """Connect, anew when the topic has been given more partitions: so that they are known."""
-        self._partitions = partitions
-        self._producer = Producer({"bootstrap.servers": self._kafka.bootstrap, "log_level": 0})
-
-    def send(self, number=1, partition=None, **payload):
-        """Send some alerts with this payload, and wait for their confirmation."""
-        for _ in range(number):
-            self.queue(partition, **payload)
-        self.flush()
-
-    def queue(self, partition=None, **payload):
-        """Send one alert; `flush` waits for its confirmation."""
-        n = next(self._numbers)
-        value = json.dumps({"n": n, **payload}).encode()
-        where = n % self._partitions if partition is None else partition
-        self.raw(value, [("_format", b"json"), ("_id", uuid.uuid4().bytes)], where)
-        self.sent.append(n)
-
-    def raw(self, value, headers, partition=0, on_offset=lambda _: None):
-        """Send any record; `on_offset` is told where it lies."""
-
-        def confirmed(error, message):
-            if error:
-                self._failed.append(error)
-            else:
-                on_offset(message.offset())
-
-        while True:
-            try:
-                self._producer.produce(
-                    self.topic,
-                    value,
-                    headers=headers,
-                    partition=partition,
-                    on_delivery=confirmed,
-                )
-            except BufferError:
-                self._producer.poll(0.1)
-            else:
-                return
-
-    def flush(self):
-        """Wait for all confirmations."""
-        left = self._producer.flush(60)
-        assert not left, f"{left} alerts without an answer"
-        assert not self._failed, self._failed
+def raising_at_random(kafka, group, folder, seed=0, workers=1, failures=3, share=40):
+    """Let the callback raise at a random one of so many alerts, and restart the process: again."""
+    began = time.monotonic()
+    dice = dice_of(seed, "raising", workers)
+    kafka.create_topics(f"{group}.superevent", partitions=4)
+    publisher = Publisher(kafka, f"{group}.superevent", 4)
+    failing = set()
+    with Members(kafka, group, listen={"workers": workers}) as members:
+        listener = members.start()
+        for _ in range(failures):
+            bad = dice.randrange(share)
+            failing.add(len(publisher.sent) + bad)
+            for number in range(share):
+                raising = _raising(folder, group, publisher, 1)
+                publisher.queue(**(raising if number == bad else a_while(dice)))
+            publisher.flush()
+            listener.wait_for("raised")
+            members.end(listener)
+            listener = members.start(wait=False)
+        members.wait_for(publisher.sent)
+        members.stop(listener)
+        tally = members.tally(f"callback raises, workers={workers}", publisher.sent, began)
+        begun = Counter(event["payload"] for one in members.all for event in one.of("begun"))
+    again = {n for n, times in begun.items() if times > 1}
+    tally.demand(again == failing, f"came again, but had not failed: {again - failing}")
+    tally.faults = failures
+    return tally
 
 
-@dataclass
-class Odd:
-    """A message, and what should become of it: "delivered", "aside", "skipped" or "either"."""
-
-    kind: str
-    fate: str
-    value: bytes | None
-    headers: list
-    partition: int = 0
-    offset: int = -1
-
-
-def external(url):
-    """What stands on a topic for a payload that lies at a URL."""
-    return json.dumps({"url": url}).encode()
-
-
-_ENTITY_BOMB = b"""<?xml version="1.0"?><!DOCTYPE v [<!ENTITY a "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa">
-%s]><voe:VOEvent xmlns:voe="http://www.ivoa.net/xml/VOEvent/v2.0">&i;</voe:VOEvent>""" % b"\n".join(
-    b'<!ENTITY %c "%s">' % (name, b"&%c;" % (name - 1) * 20) for name in b"bcdefghi"
-)
-
-
-def odd_messages(dice, web):
-    """Yield odd messages for ever, good ones among them."""
-    good = json.dumps({"uid": "S230518h", "data": {"far": 1e-9, "labels": ["ADVOK"] * 3}}).encode()
-
-    def junk(least=0):
-        return dice.randbytes(dice.randint(least, 300))
-
-    def flipped(value):
-        value = bytearray(value)
-        for _ in range(dice.randint(1, 3)):
-            value[dice.randrange(len(value))] = dice.randrange(256)
-        return bytes(value)
-
-    def avro():
-        buffer = io.BytesIO()
-        schema = {"type": "record", "name": "r", "fields": [{"name": "n", "type": "long"}]}
-        fastavro.writer(buffer, schema, [{"n": 1}])
-        return buffer.getvalue()
-
-    deep = 10_000
-    json_, a_test = ("_format", b"json"), ("_test", b"true")
-    seldom = [
-        # Each of these is tried three times, a second and a half.
-        ("dead URL", "aside", lambda: (external("http://127.0.0.1:1/x"), "external")),
-        ("500", "aside", lambda: (external(f"{web}/500"), "external")),
-        ("too large", "aside", lambda: (external(f"{web}/huge"), "external")),
-    ]
-    often = [
-        ("cut off", "aside", lambda: (good[: dice.randrange(1, len(good))], "json")),
-        ("empty", "aside", lambda: (b"", "json")),
-        ("bytes", "aside", lambda: (b"\x00" + junk(), "json")),
-        ("no UTF-8", "aside", lambda: (b'{"a": "\xff' + junk().replace(b'"', b"") + b'"}', "json")),
-        ("two", "aside", lambda: (good + good, "json")),
-        ("flipped", "either", lambda: (flipped(good), "json")),
-        ("never closed", "aside", lambda: (b"[" * deep, "json")),
-        ("never closed", "aside", lambda: (b'{"a":' * deep, "json")),
-        ("deep", "either", lambda: (b"[" * deep + b"]" * deep, "json")),
-        ("digits", "either", lambda: (b'{"n": ' + b"7" * dice.randint(20, 9000) + b"}", "json")),
-        ("70 bits", "delivered", lambda: (b'{"n": 1180591620717411303424}', "json")),
-        ("NaN", "delivered", lambda: (b'{"a": NaN, "b": -Infinity}', "json")),
-        ("list", "delivered", lambda: (b"[1, 2]", "json")),
-        ("null", "delivered", lambda: (b"null", "json")),
-        ("number", "delivered", lambda: (b"1e400", "json")),
-        ("string", "delivered", lambda: (json.dumps(good.decode()).encode(), "json")),
-        ("surrogate", "either", lambda: (b'"\\ud800"', "json")),
-        ("mark", "either", lambda: (b"\xef\xbb\xbf" + good, "json")),
-        ("tombstone", "aside", lambda: (None, "json")),
-        ("tombstone", "aside", lambda: (None, None)),
-        ("avro", "aside", lambda: (dice.choice([b"", junk(), b"Obj\x01" + junk()]), "avro")),
-        ("avro cut off", "aside", lambda: (avro()[: dice.randrange(60)], "avro")),
-        ("avro flipped", "either", lambda: (flipped(avro()), "avro")),
-        ("voevent", "aside", lambda: (dice.choice([b"", junk(), b"<voe:VOEvent"]), "voevent")),
-        ("bomb", "either", lambda: (_ENTITY_BOMB, "voevent")),
-        ("circular", "either", lambda: (junk(), dice.choice(["circular", "gcntextnotice"]))),
-        ("no URL", "aside", lambda: (b'{"x": 1}', "external")),
-        ("URL is no str", "aside", lambda: (b'{"url": 7}', "external")),
-        ("external", "aside", lambda: (dice.choice([b"", junk()]), "external")),
-        ("file:", "aside", lambda: (external("file:///etc/passwd"), "external")),
-        ("ftp:", "aside", lambda: (external("ftp://127.0.0.1/x"), "external")),
-        ("404", "aside", lambda: (external(f"{web}/404"), "external")),
-        ("junk there", "aside", lambda: (external(f"{web}/junk"), "external")),
-        ("offloaded", "delivered", lambda: (external(f"{web}/good"), "external")),
-        ("unknown", "aside", lambda: (good, dice.choice(["protobuf", "", "json5", "\u00df"]))),
-        ("bytes", "delivered", lambda: (b"\xff" + junk(), None)),
-        ("blob", "delivered", lambda: (junk(), "blob")),
-        ("old envelope", "either", lambda: (b'{"format": "voevent", "content": 3}', None)),
-    ]
-    headers = [
-        ("good", "delivered", good, [json_]),
-        ("bare", "delivered", good, []),
-        ("two formats", "either", good, [json_, ("_format", b"avro")]),
-        ("empty format", "either", good, [("_format", b"")]),
-        ("None format", "either", good, [("_format", None)]),
-        ("format no ASCII", "aside", good, [("_format", b"\xff\xfe")]),
-        ("sender", "delivered", good, [json_, ("_sender", b"\xff\xfe")]),
-        ("sender None", "delivered", good, [json_, ("_sender", None)]),
-        ("short id", "delivered", good, [json_, ("_id", b"\x01")]),
-        ("id None", "delivered", good, [json_, ("_id", None)]),
-        ("many", "delivered", good, [json_, *((f"h{n}", b"x") for n in range(500))]),
-        ("no name", "delivered", good, [json_, ("", b"x")]),
-        ("test", "skipped", good, [json_, a_test]),
-        ("broken test", "skipped", b"{", [json_, a_test]),
-        ("tombstone test", "skipped", None, [a_test]),
-    ]
-    while True:
-        if dice.random() < 0.4:
-            yield Odd("good", "delivered", good, [json_])
-        elif dice.random() < 0.3:
-            yield Odd(*dice.choice(headers))
-        else:
-            kind, fate, make = dice.choice(often if dice.random() > 0.02 else seldom)
-            value, declared = make()
-            yield Odd(
-                kind, fate, value, [] if declared is None else [("_format", declared.encode())]
-            )
+def flaky(kafka, group, folder, seed=0, workers=1, alerts=60, aside=False):
+    """Give a callback three attempts that often fails once or twice, or, set aside, thrice."""
+    began = time.monotonic()
+    dice = dice_of(seed, "flaky", workers, aside)
+    kafka.create_topics(f"{group}.superevent", partitions=4)
+    publisher = Publisher(kafka, f"{group}.superevent", 4)
+    path = folder / f"{group}.db"
+    listen = {"workers": workers, "attempts": 3}
+    listen |= {"on_failure": "set_aside"} if aside else {}
+    with Members(kafka, group, listen=listen, set_aside=str(path), retry_wait=0.05) as members:
+        listener = members.start()
+        times = [dice.choice([0, 0, 0, 1, 2, 3 if aside else 0]) for _ in range(alerts)]
+        for number in times:
+            publisher.queue(**_raising(folder, group, publisher, number))
+        publisher.flush()
+        hopeless = [n for n, number in enumerate(times) if number == 3]
+        members.wait_for(set(publisher.sent) - set(hopeless))
+        wait_until(lambda: listener.health()["set_aside"] >= len(hopeless), what="all set aside")
+        failed = listener.health()["failed"]
+        members.stop(listener)
+        tally = members.tally("", publisher.sent, began)
+        orders = {}
+        for event in listener.of("begun"):
+            orders.setdefault(event["where"][0], []).append(event["payload"])
+    kept = [json.loads(one.raw)["n"] for one in Archive(path).alerts(set_aside=True)]
+    what = f'on_failure="set_aside": {len(kept)} aside' if aside else "attempts=3"
+    tally.row = f"{what}, workers={workers}"
+    tally.faults = sum(times)
+    tally.demand(sorted(kept) == tally.lost, f"not delivered {tally.lost}, kept {sorted(kept)}")
+    tally.demand(tally.lost == hopeless, f"not delivered: {tally.lost}, hopeless: {hopeless}")
+    tally.lost = sorted(set(tally.lost) - set(kept))
+    tally.demand(not tally.repeated, "finished alerts came again")
+    tally.demand(failed == sum(times), f"{failed} failures, not {sum(times)}")
+    for partition, order in orders.items():
+        tally.demand(order == sorted(order), f"partition {partition} is not in order")
+    return tally
 
 
-def send_odd_messages(publisher, dice, web, number):
-    """Send so many messages to random partitions, and return them."""
-    sent = []
-    for odd, _ in zip(odd_messages(dice, web), range(number), strict=False):
-        odd.partition = dice.randrange(4)
-        publisher.raw(odd.value, odd.headers, odd.partition, partial(setattr, odd, "offset"))
-        sent.append(odd)
-    publisher.flush()
-    return sent
+def slow_callback(kafka, group, seed=0, workers=1, rounds=1):
+    """Let callbacks take longer than `max.poll.interval.ms`."""
+    began = time.monotonic()
+    kafka.create_topics(f"{group}.superevent", partitions=4)
+    publisher = Publisher(kafka, f"{group}.superevent", 4)
+    dice = dice_of(seed, "slow", workers)
+    options = {"session.timeout.ms": 6000, "max.poll.interval.ms": 6000}
+    with Members(kafka, group, options=options, listen={"workers": workers}) as members:
+        listener = members.start()
+        for _ in range(rounds):
+            publisher.send(dice.randint(0, 8))
+            publisher.send(1, do="sleep", **{"for": 9})
+            publisher.send(8)
+            members.wait_for(publisher.sent)
+        members.stop(listener)
+        row = f"callback beyond max.poll.interval, workers={workers}"
+        tally = members.tally(row, publisher.sent, began)
+    tally.faults = rounds
+    tally.demand(len(listener.of("begun")) == len(publisher.sent), "some came twice")
+    tally.demand("the group gave" not in "".join(listener.errors), "it lost its place")
+    return tally
 
 
-class _OddWeb(http.server.BaseHTTPRequestHandler):
-    """What offload servers should not do."""
-
-    def do_GET(self):
-        what, _, rest = self.path[1:].partition("/")
-        if what == "redirect":
-            self.send_response(302)
-            self.send_header("Location", rest)
-            self.end_headers()
-        elif what in ("404", "500"):
-            self.send_error(int(what))
-        elif what == "huge":
-            self.send_response(200)
-            self.end_headers()
-            with suppress(OSError):  # nobody listens to the end
-                while True:
-                    self.wfile.write(bytes(2**20))
-        else:
-            content = {
-                "good": bson.dumps({"message": b'{"n": 1}', "metadata": {"headers": []}}),
-                "gzip": b"not gzip",
-                "short": b"short",
-            }.get(what, b"\x05junk")
-            self.send_response(200)
-            if what == "gzip":
-                self.send_header("Content-Encoding", "gzip")
-            self.send_header("Content-Length", str(len(content) + 10 * (what == "short")))
-            self.end_headers()
-            self.wfile.write(content)
-
-    def log_message(self, *_):
-        """Say nothing."""
+def memory(listener, what):
+    """VmRSS or VmHWM, the most so far, in MiB."""
+    status = Path(f"/proc/{listener.process.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if what in line) / 1024
 
 
-@contextmanager
-def odd_web():
-    """Run a web server for "external" messages; yields its address."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _OddWeb) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+def fast_topic(kafka, group, folder, seed=0, workers=1, shape="string", alerts=3000, queue=16):
+    """Hold callbacks up while megabytes arrive; `queue` is in MiB, as is what is measured."""
+    began = time.monotonic()
+    kafka.create_topics(f"{group}.superevent", partitions=2)
+    publisher = Publisher(kafka, f"{group}.superevent", 2)
+    dice = dice_of(seed, "fast", workers, shape)
+    pads = {
+        "string": lambda: "x" * dice.randint(50_000, 150_000),
+        "number": lambda: [n / 7 for n in range(dice.randint(2500, 7500))],
+    }
+    go = folder / f"go-{group}"
+    most = queue + 16 + 60  # what librdkafka reads ahead, and a margin
+    try:
+        with Members(
+            kafka, group, queue_bytes=queue * 2**20, listen={"workers": workers}
+        ) as members:
+            listener = members.start()
+            publisher.send(2, pad="x")
+            members.wait_for(publisher.sent)
+            before = memory(listener, "VmRSS")
+            publisher.send(2, do="wait", **{"for": str(go)})
+            listener.wait_for("begun", 2 + workers)
+            for _ in range(alerts):
+                publisher.queue(pad=pads[shape]())
+            publisher.flush()
+            at_rest(listener)
+            held = memory(listener, "VmHWM") - before
+            go.touch()
+            members.wait_for(publisher.sent)
+            grown = memory(listener, "VmHWM") - before
+            members.stop(listener)
+            row = f"slow callback, {shape}s, workers={workers}: RSS +{held:.0f}, +{grown:.0f} MiB"
+            tally = members.tally(row, publisher.sent, began)
+    finally:
+        kafka.delete_topics(f"{group}.superevent")
+    tally.demand(max(held, grown) < most, f"more than {most} MiB")
+    return tally
 
 
-def send_with_header(kafka, topic, name, value, payload):
-    """Send a record whose header's name is any bytes, which confluent_kafka cannot do."""
-    (path,) = Path(confluent_kafka.__file__).parent.parent.glob("confluent_kafka.libs/librdkafka*")
-    lib = ctypes.CDLL(str(path))
-    pointer, size, integer = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
-    for function in ("conf_new", "new", "headers_new"):
-        getattr(lib, f"rd_kafka_{function}").restype = pointer
-    error = ctypes.create_string_buffer(500)
-    conf = pointer(lib.rd_kafka_conf_new())
-    servers = kafka.bootstrap.encode()
-    assert not lib.rd_kafka_conf_set(conf, b"bootstrap.servers", servers, error, size(500))
-    producer = pointer(lib.rd_kafka_new(integer(0), conf, error, size(500)))
-    headers = pointer(lib.rd_kafka_headers_new(size(1)))
-    lib.rd_kafka_header_add(
-        headers, name, ctypes.c_ssize_t(len(name)), value, ctypes.c_ssize_t(len(value))
-    )
-    # The tags of rd_kafka_vtype_t: 1 topic, 3 partition, 4 value, 7 flags (2: copy), 10 headers.
-    assert not lib.rd_kafka_producev(
-        producer,
-        *(integer(1), ctypes.c_char_p(topic.encode()), integer(3), ctypes.c_int32(0)),
-        *(integer(4), ctypes.c_char_p(payload), size(len(payload)), integer(7), integer(2)),
-        *(integer(10), headers, integer(0)),
-    )
-    assert not lib.rd_kafka_flush(producer, integer(30_000))
-    lib.rd_kafka_destroy(producer)
-
-
-class Members:
-    """Listeners of one consumer group, one after the other or side by side, and what they did.
-
-    A context manager: kills what is left.
-    """
-
-    def __init__(self, kafka, group, consumer_group=None, options=SOON, listen=None, **keywords):
-        self._told = {
-            "server": kafka.url,
-            "noauth": True,
-            "group": group,
-            "consumer_group": consumer_group or group,
-            "set_aside": False,
-            "options": {**kafka.options, **options},
-            **keywords,
-        }
-        self._listen = listen
-        self._stack = ExitStack()
-        self.all = []
-        self.ends = []
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc_info):
-        return self._stack.__exit__(*exc_info)
-
-    def start(self, topics=("superevent",), wait=True):
-        """Start one, and wait until it listens."""
-        listener = Listener(list(topics), self._listen, own_signals=False, shows="n", **self._told)
-        self._stack.enter_context(listener)
-        self.all.append(listener)
-        if wait:
-            listener.wait_for("ready")
-        return listener
-
-    def kill(self, listener):
-        """SIGKILL one."""
-        listener.kill()
-        self.ends.append((listener, time.time()))
-
-    def stop(self, listener, number=signal.SIGTERM):
-        """Send a signal, unless it has ended, and wait for the end in good order."""
-        listener.signal(number)
-        listener.wait()
-        self.ends.append((listener, time.time()))
-
-    def done(self):
-        """How often each alert was finished, by number."""
-        return Counter(event["payload"] for one in self.all for event in one.of("done"))
-
-    def wait_for(self, numbers, seconds=90):
-        """Wait until all of these are finished."""
-        wanted = set(numbers)
-
-        def missing():
-            for listener in self.all:
-                gone = [one for one, _ in self.ends]
-                if listener not in gone and listener.process.poll() is not None:
-                    raise AssertionError(
-                        f"a listener ended: {listener.events[-2:]} {''.join(listener.errors[-20:])}"
-                    )
-            return wanted - self.done().keys()
-
-        try:
-            wait_until(lambda: not missing(), seconds, f"{len(wanted)} alerts")
-        except TimeoutError:
-            left = sorted(missing())
-            raise AssertionError(f"{len(left)} did not come in {seconds} s: {left[:20]}") from None
-
-    def tally(self, row, sent, began):
-        """Count."""
-        done = self.done()
-        return Tally(
-            row,
-            published=len(sent),
-            delivered=sum(done.values()),
-            lost=sorted(set(sent) - done.keys()),
-            repeated=sorted(n for n, times in done.items() if times > 1),
-            late=self._late(),
-            seconds=time.monotonic() - began,
-        )
-
-    def _late(self):
-        late = []
-        for listener, end in self.ends:
-            at = {event["payload"]: event["at"] for event in listener.of("done")}
-            again = {
-                event["payload"]
-                for other in self.all
-                if other is not listener
-                for event in other.of("begun")
-                if event["at"] > end and event["payload"] in at
-            }
-            late += [round(end - at[n], 2) for n in again if end - at[n] > BOUND]
-        return sorted(late)
+# -- processes that end, and groups --------------------------------------------------------------
 
 
 def killed_at_random(
@@ -426,7 +177,7 @@ def killed_at_random(
 ):
     """SIGKILL a listener at random moments, while alerts come and while it is down."""
     began = time.monotonic()
-    dice = random.Random(f"{seed}-{workers}-{batch_size}")
+    dice = dice_of(seed, workers, batch_size)
     kafka.create_topics(f"{group}.superevent", partitions=partitions)
     publisher = Publisher(kafka, f"{group}.superevent", partitions)
     listen = {"workers": workers}
@@ -441,12 +192,12 @@ def killed_at_random(
             else:
                 listener.wait_for("ready")
                 for _ in range(while_up):
-                    publisher.queue(do="sleep", **{"for": dice.uniform(0, longest)})
+                    publisher.queue(**a_while(dice, longest))
                 publisher.flush()
                 time.sleep(dice.uniform(0, 1.5))
             members.kill(listener)
             for _ in range(share - while_up):
-                publisher.queue(do="sleep", **{"for": dice.uniform(0, longest)})
+                publisher.queue(**a_while(dice, longest))
             publisher.flush()
             listener = members.start(wait=False)
         members.wait_for(publisher.sent, 60 + alerts * longest)
@@ -454,25 +205,22 @@ def killed_at_random(
         tally = members.tally(
             f"SIGKILL, workers={workers}, batch_size={batch_size}", publisher.sent, began
         )
-    tally.kills = kills
+    tally.faults = kills
     return tally
 
 
-def ended_in_good_order(kafka, group, tmp_path, how="SIGTERM", workers=1, alerts=40, seed=0):
-    """End a listener while callbacks run; the next one goes on exactly there.
-
-    Returns the tally, the exit status, and the seconds from the last callback to the end.
-    """
+def ended_in_good_order(kafka, group, folder, how="SIGTERM", workers=1, alerts=40, seed=0):
+    """End a listener while callbacks run; the next one goes on exactly there."""
     began = time.monotonic()
-    dice = random.Random(f"{seed}-{how}-{workers}")
+    dice = dice_of(seed, how, workers)
     kafka.create_topics(f"{group}.superevent", partitions=4)
     publisher = Publisher(kafka, f"{group}.superevent", 4)
-    go = tmp_path / f"go-{group}"
+    go = folder / f"go-{group}"
     # With the usual session of 45 s: nobody waits for that here.
     with Members(kafka, group, options={}, listen={"workers": workers}) as members:
         listener = members.start()
         for _ in range(alerts // 2):
-            publisher.queue(do="sleep", **{"for": dice.uniform(0, 0.02)})
+            publisher.queue(**a_while(dice))
         publisher.flush()
         members.wait_for(publisher.sent)
         publisher.send(4, do="wait", **{"for": str(go)})
@@ -488,36 +236,44 @@ def ended_in_good_order(kafka, group, tmp_path, how="SIGTERM", workers=1, alerts
         else:
             listener.health()
         go.touch()
-        status = listener.wait()
-        end = time.time()
-        members.ends.append((listener, end))
-        after = end - max(event["at"] for event in listener.of("done"))
-        assert len(listener.of("done")) == len(listener.of("begun")) == alerts // 2 + workers
+        status = members.end(listener)
+        done = listener.of("done")
+        after = members.ends[-1][1] - max(event["at"] for event in done)
         committed = kafka.committed(group, f"{group}.superevent")
-        assert sum(committed.values()) == len(listener.of("done")), "not all marks are committed"
         again = time.monotonic()
         second = members.start()
         took = time.monotonic() - again
         members.wait_for(publisher.sent)
         members.stop(second)
-        row = f"{how}{'()' * (how == 'stop')}, workers={workers}"
+        row = f"{how}{'()' * (how == 'stop')}, workers={workers}: ended after {after:.1f} s"
         tally = members.tally(row, publisher.sent, began)
-    return tally, status, after, took
+    expected = {"SIGTERM": -15, "SIGINT": -2, "stop": 0}[how]
+    tally.demand(status == expected, f"exit status {status}, not {expected}")
+    tally.demand(len(done) == len(listener.of("begun")), "callbacks did not finish")
+    tally.demand(len(done) == alerts // 2 + workers, "callbacks began after the end")
+    tally.demand(sum(committed.values()) == len(done), "not all marks are committed")
+    tally.demand(after < 2, "more than a second, and the end of a process")
+    tally.demand(took < 20, "the group was not left: the next one waited for its session to end")
+    tally.demand(not tally.repeated, "finished alerts came again")
+    tally.faults = 1
+    return tally
 
 
-def killed_before_it_had_a_mark(kafka, group, tmp_path, moment, workers=1, alerts=20):
+def killed_before_it_had_a_mark(kafka, group, folder, moment, seed=0, workers=1, alerts=20):
     """Kill a new group's first process inside its first callback, or before any alert came."""
+    dice = dice_of(seed, moment, workers)
     began = time.monotonic()
     kafka.create_topics(f"{group}.superevent", partitions=4)
     publisher = Publisher(kafka, f"{group}.superevent", 4)
     publisher.send(4)  # before anybody listens: not for us, who start at the latest
     history = publisher.sent.copy()
-    go = tmp_path / f"go-{group}"
+    go = folder / f"go-{group}"
     with Members(kafka, group, listen={"workers": workers}) as members:
         listener = members.start()
         if moment == "first callback":
             publisher.send(4, do="wait", **{"for": str(go)})
             listener.wait_for("begun", workers)
+        time.sleep(dice.uniform(0, 0.5))  # any moment will do
         members.kill(listener)
         go.touch()
         publisher.send(alerts)
@@ -525,13 +281,16 @@ def killed_before_it_had_a_mark(kafka, group, tmp_path, moment, workers=1, alert
         members.wait_for(publisher.sent[4:])
         members.stop(listener)
         assert not members.done().keys() & set(history)
-        return members.tally(f"killed: {moment}, workers={workers}", publisher.sent[4:], began)
+        row = f"new group killed: {moment}, workers={workers}"
+        tally = members.tally(row, publisher.sent[4:], began)
+    tally.faults = 1
+    return tally
 
 
 def members_come_and_go(kafka, group, seed=0, most=4, seconds=6.0, workers=1, kill=False):
     """From 1 member to `most` and back, while alerts come on 8 partitions."""
     began = time.monotonic()
-    dice = random.Random(seed)
+    dice = dice_of(seed)
     kafka.create_topics(f"{group}.superevent", partitions=8)
     publisher = Publisher(kafka, f"{group}.superevent", 8)
 
@@ -539,7 +298,7 @@ def members_come_and_go(kafka, group, seed=0, most=4, seconds=6.0, workers=1, ki
         end = time.monotonic() + time_
         while time.monotonic() < end:
             for _ in range(8):
-                publisher.queue(do="sleep", **{"for": dice.uniform(0, 0.02)})
+                publisher.queue(**a_while(dice))
             publisher.flush()
             time.sleep(0.05)
 
@@ -567,4 +326,193 @@ def members_come_and_go(kafka, group, seed=0, most=4, seconds=6.0, workers=1, ki
             publish_for(seconds / 6)
         members.wait_for(publisher.sent)
         members.stop(here[0])
-        return members.tally(f"1 -> {most} -> 1 members", publisher.sent, began)
+        row = f"1 -> {most} -> 1 members{', some killed' * kill}, workers={workers}"
+        tally = members.tally(row, publisher.sent, began)
+    tally.faults = 2 * (most - 1)
+    return tally
+
+
+# -- topics --------------------------------------------------------------------------------------
+
+
+def topics_come_later(kafka, group, grouped=True, seed=0, rounds=1):
+    """Make topics that were missing, and partitions, while alerts come on another topic."""
+    began = time.monotonic()
+    dice = dice_of(seed, "later", grouped)
+    kafka.create_topics(f"{group}.superevent")
+    publishers = [Publisher(kafka, f"{group}.superevent", 1)]
+    names = [f"later{number}" for number in range(rounds)]
+    far = 10**6  # each publisher has numbers of its own
+
+    def more(name, partitions):
+        publisher = Publisher(kafka, f"{group}.{name}", partitions, first=far * len(publishers))
+        publisher.send(dice.randint(partitions, 20))
+        publishers.append(publisher)
+
+    def sent():
+        return [n for publisher in publishers for n in publisher.sent]
+
+    with Members(kafka, group, grouped) as members:
+        listener = members.start(["superevent", *names, "never"])
+        with publishing(publishers[0]) as wait_for_more:
+            for number, name in enumerate(names):
+                wait_for_more(dice.randint(1, 100))
+                partitions = dice.randint(1, 3)
+                kafka.create_topics(f"{group}.{name}", partitions=partitions)
+                more(name, partitions)
+                if dice.random() < 0.5:  # or both at once
+                    members.wait_for(publishers[-1].sent, 20)
+                kafka.add_partitions(f"{group}.superevent", 2 + number)
+                more("superevent", 2 + number)
+                members.wait_for(publishers[-1].sent, 20)
+        members.wait_for(sent())
+        members.stop(listener)
+        row = f"topics and partitions come later, {_how(grouped)}"
+        tally = members.tally(row, sent(), began)
+    named = f'"{group}.never"' in "".join(listener.errors)
+    tally.demand(named, "no warning names the topic that is missing")
+    tally.demand(not tally.repeated, "finished alerts came again")
+    tally.faults = 2 * rounds
+    return tally
+
+
+def _how(grouped):
+    return "group" if grouped else "no group"
+
+
+def retention_passed_the_mark(kafka, group, folder, grouped=True, down=False, seed=0, rounds=2):
+    """Delete alerts while the callback is held up, or while nobody listens.
+
+    What was reported as gone must be exactly what did not come, and had been deleted.
+    """
+    began = time.monotonic()
+    dice = dice_of(seed, "retention", grouped, down)
+    topic = f"{group}.superevent"
+    kafka.create_topics(topic)  # one partition: numbers are offsets
+    publisher = Publisher(kafka, topic, 1)
+    options = {**SOON, "queued.max.messages.kbytes": 1, "fetch.message.max.bytes": 1000}
+    deleted, gone = set(), 0
+    with Members(kafka, group, grouped, options, queue_bytes=5000) as members:
+        listener = members.start()
+        for number in range(rounds):
+            go = folder / f"go-{group}-{number}"
+            if down:
+                publisher.send(dice.randint(1, 20))
+                members.wait_for([publisher.sent[-1]])
+                listener.tell("stop")
+                members.end(listener)
+                gone += listener.of("ended")[-1]["health"]["gone"]
+            else:
+                begun = len(listener.of("begun"))
+                publisher.send(1, do="wait", **{"for": str(go)})
+                listener.wait_for("begun", begun + 1)
+            first = len(publisher.sent)
+            for _ in range(dice.randint(20, 60)):
+                publisher.send(ballast=1000 * "x")  # one by one: a batch is read as a whole
+            if not down and dice.random() < 0.7:
+                at_rest(listener)
+            oldest = len(publisher.sent) - dice.randint(1, 15)
+            kafka.delete_records(topic, {0: oldest})
+            deleted |= {*range(first, oldest)}
+            go.touch()
+            if down:
+                listener = members.start()
+            members.wait_for([publisher.sent[-1]])
+        listener.tell("stop")
+        members.end(listener)
+        gone += listener.of("ended")[-1]["health"]["gone"]
+        tally = members.tally("", publisher.sent, began)
+    tally.row = f"retention, {'nobody there' if down else _how(grouped)}: {gone} reported gone"
+    tally.demand(gone, "nothing was gone: the row is empty")
+    tally.demand(gone == len(tally.lost), f"{len(tally.lost)} did not come, {gone} reported gone")
+    tally.lost = sorted(set(tally.lost) - deleted)
+    tally.demand(not tally.repeated, "finished alerts came again")
+    tally.faults = rounds
+    return tally
+
+
+# -- brokers and rights --------------------------------------------------------------------------
+
+
+def broker_killed(kafka, group, grouped=True, workers=1, listeners=1, kills=2, seed=0):
+    """SIGKILL the broker at random moments while alerts are published, and start it again."""
+    began = time.monotonic()
+    dice = dice_of(seed, "broker", grouped, workers)
+    kafka.create_topics(f"{group}.superevent", partitions=4)
+    publisher = Publisher(kafka, f"{group}.superevent", 4)
+    with Members(kafka, group, grouped, listen={"workers": workers}) as members:
+        for _ in range(listeners):
+            members.start()
+        with publishing(publisher) as wait_for_more:
+            for _ in range(kills):
+                wait_for_more(dice.randint(1, 60))
+                kafka.kill()
+                time.sleep(dice.uniform(0, 2))  # away for a while
+                kafka.start()
+            wait_for_more()
+        members.wait_for(publisher.sent)
+        for listener in members.all:
+            members.stop(listener)
+        row = f"broker killed, {_how(grouped)}, workers={workers}"
+        row += f", {listeners} listeners" if listeners > 1 else ""
+        tally = members.tally(row, publisher.sent, began)
+    tally.faults = kills
+    return tally
+
+
+def broker_frozen(kafka, group, grouped=True, workers=1, stall=None, times=1, seed=0):
+    """Freeze the broker for a while, or for longer than `stall` seconds: until it is noticed."""
+    began = time.monotonic()
+    dice = dice_of(seed, "frozen", grouped, workers, stall)
+    kafka.create_topics(f"{group}.superevent", partitions=2)
+    publisher = Publisher(kafka, f"{group}.superevent", 2)
+    options = SOON if stall is None else {**SOON, "stall.seconds": stall}
+    with Members(kafka, group, grouped, options, {"workers": workers}) as members:
+        listener = members.start()
+        with publishing(publisher) as wait_for_more:
+            for _ in range(times):
+                wait_for_more(dice.randint(1, 60))
+                before = listener.health()["reconnects"]
+                with frozen(kafka):
+                    if stall is None:
+                        time.sleep(dice.uniform(0.5, 6))  # frozen for a while
+                    else:
+                        reconnected(listener, before)
+                wait_for_more()
+        members.wait_for(publisher.sent)
+        members.stop(listener)
+        what = "for a while" if stall is None else "beyond stall.seconds"
+        row = f"broker frozen {what}, {_how(grouped)}, workers={workers}"
+        tally = members.tally(row, publisher.sent, began)
+    said = "has not answered for" in "".join(listener.errors)
+    tally.demand(stall is None or said, "it does not say that nobody answers")
+    tally.faults = times
+    return tally
+
+
+def rights_withdrawn(kafka, group, kind="topic", grouped=True, times=1, seed=0):
+    """Deny the topic, or the group, for a while to a listener that may try again for ever."""
+    began = time.monotonic()
+    dice = dice_of(seed, "rights", kind, grouped)
+    topic = f"{group}.superevent"
+    kafka.create_topics(topic, partitions=2)
+    publisher = Publisher(kafka, topic, 2)
+    resource = {"topic": topic} if kind == "topic" else {"group": group}
+    told = {**astronomer(kafka), "retry_on_fatal": True, "listen_retries": None}
+    with Members(kafka, group, grouped, **told) as members:
+        listener = members.start()
+        with publishing(publisher) as wait_for_more:
+            for _ in range(times):
+                wait_for_more(dice.randint(1, 60))
+                before = listener.health()["reconnects"]
+                kafka.acl("astronomer", "read", **resource, allow=False)
+                reconnected(listener, before)
+                wait_for_more(dice.randint(1, 60))
+                kafka.remove_acls(**resource)
+                members.wait_for(publisher.sent[:])
+        members.wait_for(publisher.sent)
+        members.stop(listener)
+        row = f"rights to the {kind} withdrawn, {_how(grouped)}"
+        tally = members.tally(row, publisher.sent, began)
+    tally.faults = times
+    return tally

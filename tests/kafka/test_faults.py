@@ -10,9 +10,7 @@ import secrets
 import signal
 import subprocess
 import sys
-import threading
 import time
-from contextlib import contextmanager
 
 import pytest
 from hop.auth import Auth, SASLMethod
@@ -21,10 +19,11 @@ from igwn_style_client import (
     AuthenticationError,
     AuthorizationError,
     BrokerUnreachable,
-    PublishError,
     TopicNotFound,
     client,
 )
+from tests.kafka import scenarios
+from tests.kafka.counting import astronomer, at_rest, frozen, running, wait_for_line
 from tests.listener import Listener
 from tests.waiting import wait_until
 
@@ -49,65 +48,7 @@ def keywords(kafka, group, grouped, **more):
 
 def login(kafka, group, grouped, **more):
     """Of a client of the listener SASL_SSL, for which rights count."""
-    given = {"server": kafka.sasl_url, "ssl_ca_location": str(kafka.ca), "noauth": False}
-    given |= {"username": "astronomer", "password": kafka.users["astronomer"]}
-    return keywords(kafka, group, grouped, **{**given, **more})
-
-
-class Sender:
-    """Publishes numbers, one after another, each until it is confirmed; a context manager."""
-
-    def __init__(self, kafka, group, pause=0.02):
-        self._client = client(server=kafka.url, noauth=True, group=group, publish_timeout=3)
-        self._pause = pause
-        self._enough = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.confirmed = []
-
-    def _run(self):
-        number = 0
-        while not self._enough.wait(self._pause):
-            try:
-                self._client.publish("superevent", number)
-            except PublishError:
-                continue
-            self.confirmed.append(number)
-            number += 1
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._enough.set()
-        self._thread.join(60)
-        assert not self._thread.is_alive()
-        self._client.disconnect()
-
-    def wait_for_more(self, count=20, seconds=90):
-        end = len(self.confirmed) + count
-        wait_until(lambda: len(self.confirmed) >= end, seconds, f"{count} more to be confirmed")
-
-
-def lost(sender, listener):
-    return sorted(set(sender.confirmed) - {event["payload"] for event in listener.of("done")})
-
-
-def wait_for_all(sender, listener, seconds=90):
-    """Wait until everything that was confirmed has arrived, and see that the process lives."""
-    wait_until(lambda: not lost(sender, listener), seconds, f"all; {listener.errors[-5:]}")
-    assert listener.process.poll() is None, listener.errors[-20:]
-    assert not listener.of("raised")
-
-
-def wait_for_line(listener, text, seconds=60):
-    """Wait until the listener has logged a line with `text` in it."""
-    found = wait_until(
-        lambda: [line for line in list(listener.errors) if text in line],
-        seconds,
-        f"{text!r} among {listener.errors[-5:]}",
-    )
-    return found[-1]
+    return keywords(kafka, group, grouped, **{**astronomer(kafka), **more})
 
 
 def publish(kafka, group, *payloads):
@@ -118,27 +59,6 @@ def publish(kafka, group, *payloads):
 
 def payloads(listener):
     return [event["payload"] for event in listener.of("done")]
-
-
-@contextmanager
-def running(alerts, *arguments, **more):
-    """Listen in a thread; yields the thread, and a list for what `listen` raised."""
-    raised = []
-
-    def run():
-        try:
-            alerts.listen(*arguments, **more)
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield thread, raised
-    finally:
-        alerts.stop()
-        thread.join(60)
-        assert not thread.is_alive()
 
 
 def ended_after(thread, seconds):
@@ -155,68 +75,25 @@ def ended_after(thread, seconds):
 @GROUPED
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_broker_that_is_killed_again_and_again(broker_of_my_own, group, grouped, workers):
-    kafka = broker_of_my_own
-    kafka.create_topics(f"{group}.superevent", partitions=4)
-    told = keywords(kafka, group, grouped)
-    with (
-        Listener(["superevent"], {"workers": workers}, **told) as listener,
-        Sender(kafka, group) as sender,
-    ):
-        listener.wait_for("ready")
-        before = len(sender.confirmed)  # without a group, what was sent earlier is not for us
-        del sender.confirmed[:before]
-        for _ in range(2):
-            sender.wait_for_more()
-            kafka.kill()
-            kafka.start()
-        sender.wait_for_more()
-        wait_for_all(sender, listener)
+    assert scenarios.broker_killed(broker_of_my_own, group, grouped, workers).bad == {}
+
+
+def test_every_listener_without_a_group_gets_all(broker_of_my_own, group):
+    tally = scenarios.broker_killed(broker_of_my_own, group, grouped=False, listeners=2)
+    assert tally.bad == {}
+    assert tally.repeated == []
 
 
 @GROUPED
 def test_a_broker_that_is_frozen_for_a_while(broker_of_my_own, group, grouped):
-    kafka = broker_of_my_own
-    kafka.create_topics(f"{group}.superevent", partitions=2)
-    with (
-        Listener(["superevent"], **keywords(kafka, group, grouped)) as listener,
-        Sender(kafka, group) as sender,
-    ):
-        listener.wait_for("ready")
-        del sender.confirmed[:]
-        sender.wait_for_more()
-        with frozen(kafka):
-            time.sleep(4)
-        sender.wait_for_more()
-        wait_for_all(sender, listener)
-
-
-@contextmanager
-def frozen(kafka):
-    kafka.freeze()
-    try:
-        yield
-    finally:
-        kafka.thaw()
+    assert scenarios.broker_frozen(broker_of_my_own, group, grouped).bad == {}
 
 
 @GROUPED
 @pytest.mark.parametrize("workers", [1, 4])
 def test_a_consumer_that_gets_no_answer_is_rebuilt(broker_of_my_own, group, grouped, workers):
-    kafka = broker_of_my_own
-    kafka.create_topics(f"{group}.superevent", partitions=2)
-    told = keywords(kafka, group, grouped, options={**SOON, "stall.seconds": 6})
-    with (
-        Listener(["superevent"], {"workers": workers}, **told) as listener,
-        Sender(kafka, group) as sender,
-    ):
-        listener.wait_for("ready")
-        del sender.confirmed[:]
-        sender.wait_for_more()
-        with frozen(kafka):
-            assert "has not answered for" in wait_for_line(listener, "trying again")
-        sender.wait_for_more()
-        wait_for_all(sender, listener)
-        assert listener.health()["reconnects"] > 0
+    tally = scenarios.broker_frozen(broker_of_my_own, group, grouped, workers, stall=6)
+    assert tally.bad == {}
 
 
 @GROUPED
@@ -269,18 +146,7 @@ RIGHTS = pytest.mark.parametrize(
 
 @RIGHTS
 def test_rights_withdrawn_for_a_while(kafka, group, kind, grouped):
-    kafka.create_topics(f"{group}.superevent", partitions=2)
-    told = login(kafka, group, grouped, retry_on_fatal=True, listen_retries=None)
-    with Listener(["superevent"], **told) as listener:
-        listener.wait_for("ready")
-        publish(kafka, group, "before")
-        wait_until(lambda: "before" in payloads(listener), what="the first alert")
-        kafka.acl("astronomer", "read", **resource(group, kind), allow=False)
-        wait_for_line(listener, "trying again")
-        publish(kafka, group, *range(20))
-        kafka.remove_acls(**resource(group, kind))
-        wait_until(lambda: {*range(20)} <= {*payloads(listener)}, 60, "what was sent meanwhile")
-        assert listener.process.poll() is None
+    assert scenarios.rights_withdrawn(kafka, group, kind, grouped, times=2).bad == {}
 
 
 @RIGHTS
@@ -369,6 +235,16 @@ def test_a_success_resets_the_count_of_retries(kafka, group):
 # -- what is gone --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("grouped", "down"),
+    [(True, False), (False, False), (True, True)],
+    ids=["group", "broadcast", "down"],
+)
+def test_what_is_gone_is_exactly_what_was_reported(kafka, group, tmp_path, grouped, down):
+    tally = scenarios.retention_passed_the_mark(kafka, group, tmp_path, grouped, down)
+    assert tally.bad == {}
+
+
 def test_alerts_deleted_while_nobody_listened(kafka, group):
     topic = f"{group}.superevent"
     kafka.create_topics(topic)
@@ -404,8 +280,7 @@ def test_alerts_deleted_before_they_were_read(kafka, group, grouped, workers, tm
         publish(kafka, group, {"n": 0, "do": "wait", "for": str(go)})
         listener.wait_for("begun")
         publish(kafka, group, *({"n": n, "ballast": 1000 * "x"} for n in range(1, 40)))
-        # The keeper's turn must have come, so that the reader is at rest.
-        wait_until(lambda: listener.health()["since_alert"] > 3, what="a reader at rest")
+        at_rest(listener)
         kafka.delete_records(topic, {0: 30})
         go.touch()
         wait_until(lambda: 39 in payloads(listener), 60, f"the last; {listener.errors[-3:]}")
