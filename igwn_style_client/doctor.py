@@ -218,7 +218,7 @@ def _broken_tls(error: OSError, broker: str, settings: Mapping[str, Any]) -> Che
     if isinstance(error, TimeoutError):
         said = f"{broker} accepts connections and never answers"
         return Check("TLS", False, said, "is that a Kafka broker, and is a proxy in between?")
-    said = f"{broker} does not speak TLS, and the session does: {error.strerror or error}"
+    said = f"{broker} does not speak TLS, and the session does: it ended the handshake"
     mend = 'take the broker\'s TLS port; a credential without TLS has protocol = "SASL_PLAINTEXT"'
     return Check("TLS", False, said, mend)
 
@@ -249,7 +249,7 @@ def _wanted(names: Sequence[str], patient: Patient) -> tuple[list[str], Check]:
         mend = "topics that may not be read are hidden: ask their owner for the permission"
         return [one for one in patient.topics if one in names], Check("topics", False, said, mend)
     if not ours and not patient.topics:
-        groups = sorted({name.partition(".")[0] for name in names})
+        groups = sorted({name.partition(".")[0] for name in names if "." in name})
         said = f'none of the {len(names)} topics is of the group "{patient.group}"'
         mend = f"groups that are there: {', '.join(groups)}" if groups else "ask for permissions"
         return [], Check("topics", False, said, mend)

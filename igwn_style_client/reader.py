@@ -224,6 +224,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._waits = self._policy.waits()
         self._patience = RetryPolicy(None, self._policy.wait).waits()
         self._tried = False
+        self._told = False
         self._open_at = 0.0
         self._contact = time.monotonic()
         self._looked = 0.0
@@ -319,6 +320,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
 
     def _settled(self) -> None:
         self._patience = RetryPolicy(None, self._policy.wait).waits()
+        self._told = False
         self._counters.state = "listening"
         self._on_listening()
 
@@ -391,7 +393,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         They are made for all partitions of a topic at once, whoever is assigned which: so a
         partition without a mark beside one with a mark is younger than the group, and is read
         from its beginning.  So is one whose mark the broker had and dropped: its topic was made
-        anew.  The broker's mark always wins over ours: another member may have moved it on.
+        anew.  Of the broker's mark and ours the farther one counts: another member may have moved
+        it on, or the broker has refused for a while to take ours.
         """
         known = self._known or set()
         topics = {topic for topic, _ in partitions}
@@ -401,6 +404,9 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         for one in partitions:
             if self._distrusted.pop(one, 0.0) > now:
                 marks.pop(one, None)  # of the old topic: it can outlive it
+        ahead = {one: self._marks[one] for one in marks if self._marks.get(one, 0) > marks[one]}
+        marks.update(ahead)
+        self._uncommitted.update({one: at for one, at in ahead.items() if one in partitions})
         # A first mark that was not committed yet still counts: "latest" would be later by now.
         marks.update(
             {one: at for one, at in self._uncommitted.items() if one in whole and one not in marks}
@@ -608,9 +614,9 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._retire()
         if wait is None:
             raise error
-        if self._counters.state != "reconnecting":
-            self._counters.state = "reconnecting"
-            log.warning("%s; trying again", error)
+        self._counters.state = "reconnecting"
+        log.log(logging.DEBUG if self._told else logging.WARNING, "%s; trying again", error)
+        self._told = True
         self._tried = True
         self._counters.reconnects += 1
         self._open_at = time.monotonic() + wait

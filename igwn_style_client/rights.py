@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -10,11 +11,12 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from hop.auth import Auth
 
-from .errors import from_kafka
+from .errors import StreamError, from_kafka, is_transient
 from .topics import admin_settings
 
 __all__ = ["may_join", "may_read"]
 
+_AGAIN_SECONDS = 0.2
 _REFUSED = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
@@ -38,7 +40,8 @@ def may_read(
     """
     if not topics:
         return {}
-    asked = _admin(brokers, auth, options).describe_topics(
+    admin = _admin(brokers, auth, options)  # a name: without one nobody answers
+    asked = admin.describe_topics(
         TopicCollection(list(topics)), include_authorized_operations=True, request_timeout=timeout
     )
     where = ", ".join(brokers)
@@ -59,10 +62,19 @@ def may_join(
     StreamError
         The broker did not tell in `timeout` seconds.
     """
-    asked = _admin(brokers, auth, options).describe_consumer_groups(
-        [consumer_group], include_authorized_operations=True, request_timeout=timeout
-    )
-    return _allowed(asked[consumer_group], f"{', '.join(brokers)}: {consumer_group}")
+    admin = _admin(brokers, auth, options)
+    end = time.monotonic() + timeout
+    while True:
+        asked = admin.describe_consumer_groups(
+            [consumer_group], include_authorized_operations=True, request_timeout=timeout
+        )
+        try:
+            return _allowed(asked[consumer_group], f"{', '.join(brokers)}: {consumer_group}")
+        except StreamError as error:  # a broker that loads its groups says so, and to come again
+            passing = error.error is not None and is_transient(error.error)
+            if not passing or time.monotonic() > end:
+                raise
+            time.sleep(_AGAIN_SECONDS)
 
 
 def _admin(brokers: Sequence[str], auth: Auth | None, options: Mapping[str, Any] | None) -> Any:
