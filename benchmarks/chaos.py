@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 import secrets
+import signal
 import sys
 import tempfile
 from itertools import product
@@ -173,6 +174,8 @@ def main(arguments=None):
     parser.add_argument("--quick", action="store_true", help="five minutes, not twenty-five")
     parser.add_argument("--only", default="", metavar="TEXT", help="rows with this in their names")
     given = parser.parse_args(arguments)
+    # A shell's "&" lets SIGINT be ignored, and every process of ours would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     logging.getLogger("igwn_style_client").addHandler(logging.NullHandler())  # the table is enough
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "igwn-style-client"
     print(f"seed {given.seed}")

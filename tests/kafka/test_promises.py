@@ -533,3 +533,47 @@ class TestRow12WhileTheGroupIsAway:
                 publisher.send(1, partition=n)
             members.start()
             members.wait_for(publisher.sent, 20)
+
+
+GROUPED = pytest.mark.parametrize("grouped", [True, False], ids=["group", "broadcast"])
+
+
+class TestRow13BrokersThatDieOrDoNotAnswer:
+    @GROUPED
+    @pytest.mark.parametrize("workers", [1, 4])
+    def test_killed_again_and_again(self, broker_of_my_own, group, grouped, workers):
+        assert scenarios.broker_killed(broker_of_my_own, group, grouped, workers).bad == {}
+
+    def test_every_listener_without_a_group_gets_all(self, broker_of_my_own, group):
+        tally = scenarios.broker_killed(broker_of_my_own, group, grouped=False, listeners=2)
+        assert tally.bad == {}
+        assert tally.repeated == []
+
+    @GROUPED
+    def test_frozen_for_a_while(self, broker_of_my_own, group, grouped):
+        assert scenarios.broker_frozen(broker_of_my_own, group, grouped).bad == {}
+
+    @GROUPED
+    def test_frozen_until_the_consumer_is_rebuilt(self, broker_of_my_own, group, grouped):
+        assert scenarios.broker_frozen(broker_of_my_own, group, grouped, stall=6).bad == {}
+
+
+class TestRow14Rights:
+    @pytest.mark.parametrize(
+        ("kind", "grouped"),
+        [("topic", True), ("topic", False), ("group", True)],
+        ids=["topic-group", "topic-broadcast", "group"],
+    )
+    def test_withdrawn_for_a_while(self, kafka, group, kind, grouped):
+        assert scenarios.rights_withdrawn(kafka, group, kind, grouped, times=2).bad == {}
+
+
+class TestRow15RetentionPassedTheMark:
+    @pytest.mark.parametrize(
+        ("grouped", "down"),
+        [(True, False), (False, False), (True, True)],
+        ids=["group", "broadcast", "down"],
+    )
+    def test_what_is_gone_is_exactly_what_was_reported(self, kafka, group, tmp_path, grouped, down):
+        tally = scenarios.retention_passed_the_mark(kafka, group, tmp_path, grouped, down)
+        assert tally.bad == {}
