@@ -21,11 +21,18 @@ _FRESH_SECONDS = 5.0
 Token = tuple[str, float, str, dict[str, str]]
 
 
-def settings_of(auth: Auth | None) -> dict[str, Any]:
+def settings_of(auth: Auth | None, seconds: float = _SECONDS) -> dict[str, Any]:
     """Return librdkafka's setting that asks for tokens; empty for other credentials.
 
     The command runs at once: confluent_kafka would wait ten seconds for a token that cannot come,
     and adc's own error for a command that fails is a `TypeError`.
+
+    Parameters
+    ----------
+    auth
+        The credential; None for an unauthenticated session.
+    seconds
+        Within which the command must end.
 
     Raises
     ------
@@ -35,25 +42,25 @@ def settings_of(auth: Auth | None) -> dict[str, Any]:
     if auth is None or not auth.token_command or auth.token_endpoint:
         return {}
     command: str = auth.token_command
-    first = [_run(command)]
+    first = [_run(command, seconds)]
 
     def give(_config: object) -> Token:
         if first and first[0][1] - time.time() > _FRESH_SECONDS:
             return first.pop()
-        return _run(command)
+        return _run(command, seconds)
 
     return {"oauth_cb": give}
 
 
-def _run(command: str) -> Token:
+def _run(command: str, seconds: float) -> Token:
     """Run the command; neither it nor what it prints is shown, for both may hold secrets."""
     try:
         # A shell, as hop documents it.
         done = subprocess.run(  # noqa: S602
-            command, shell=True, capture_output=True, timeout=_SECONDS, check=False
+            command, shell=True, capture_output=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
-        raise _failure(f"did not end within {_SECONDS:g} s") from None
+        raise _failure(f"did not end within {seconds:g} s") from None
     except (OSError, ValueError) as error:
         raise _failure(f"cannot be run: {type(error).__name__}") from None
     if done.returncode:
