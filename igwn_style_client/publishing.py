@@ -289,7 +289,8 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             self._written += 1
             number = self._written
             self._waiting[number] = (name, message)
-            self._names = self._names | {name}
+            if name not in self._names:
+                self._names = self._names | {name}  # a new one, for `flush` reads the old one
         report = partial(self._reported, number, delivery_callback)
         send = self._connection.write if len(payload) < _SURELY_FITS else self.write_raw
         try:

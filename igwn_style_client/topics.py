@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 from hop.auth import Auth
 
 from . import bearer
+from .errors import from_kafka
 from .settings import LOGGER, options_for
 from .trouble import Trouble
 

@@ -80,6 +80,12 @@ class Trouble:
         protocol = options.get("security.protocol") or (auth.protocol if auth else "PLAINTEXT")
         self._tls = str(protocol).upper().endswith("SSL")
         self._ca = options.get("ssl.ca.location") or (auth.ssl_ca_location if auth else None)
+        settings = {**(auth() if auth else {}), **options}
+        if (
+            str(settings.get("enable.ssl.certificate.verification")).lower() == "false"
+            or str(settings.get("ssl.endpoint.identification.algorithm")).lower() == "none"
+        ):
+            self._ca = None  # the certificate is none of our business
         self._secret = auth.password if auth else None
         self.refused: KafkaError | None = None
         self.begin()
@@ -215,9 +221,10 @@ class Trouble:
         enough = (self._end - self._begun) * _LOOK_AFTER
         for broker in self._brokers:
             said = self._said.get(broker)
+            if broker in self._found or (said is not None and _explains(said)):
+                continue
             in_tls = said is not None and re.search("SSL|certificate", said.str())
-            quiet = said is None and (waited >= enough or (self._all_down and not self._tls))
-            if broker not in self._found and (in_tls or quiet):
+            if in_tls or (self._all_down and not self._tls) or waited >= enough:
                 left = max(0.2, self._end - time.monotonic())
                 seconds = min(_LOOK_SECONDS, left) / len(self._brokers)
                 try:
@@ -239,8 +246,7 @@ class Trouble:
             return reason
         if said is None:
             return "it can be connected to, but has not answered in time"
-        event = _EVENT.fullmatch(said.str())
-        text = event["text"] if event else said.str()
+        text = _text(said)
         last = text.rpartition(": ")[2]
         if said.code() == KafkaError._RESOLVE:
             return _name(last)
@@ -280,6 +286,15 @@ class Trouble:
 
     def _clean(self, text: str) -> str:
         return text.replace(self._secret, "...") if self._secret else text
+
+
+def _text(said: KafkaError) -> str:
+    event = _EVENT.fullmatch(said.str())
+    return event["text"] if event else said.str()
+
+
+def _explains(said: KafkaError) -> bool:
+    return said.code() == KafkaError._RESOLVE or _text(said).startswith("Connect to ")
 
 
 def _name(reason: str) -> str:

@@ -112,7 +112,6 @@ def test_a_token_that_cannot_be_renewed_yet_ends_nothing(caplog):
             f"Failed to resolve '{BROKER}': Name or service not known",
             "the name cannot be resolved (Name or service not known)",
         ),
-        ("_TRANSPORT", "Send failed: Broken pipe", "Send failed: Broken pipe (_TRANSPORT)"),
     ],
 )
 @pytest.mark.parametrize("repeated", ["", ", 3 identical error(s) suppressed"])
