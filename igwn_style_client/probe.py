@@ -74,17 +74,25 @@ def look(address: str, seconds: float, ca: str | None = None) -> Finding:
         Longest wait, in which even the name server must have answered.
     ca
         The file with the authorities to trust; None: the certificate is not looked at.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
     """
+    context = _context(ca)
     found = [Finding("name", "the name server does not answer")]
     end = time.monotonic() + seconds
     # A thread, for nothing can interrupt the question to a name server.
-    looking = threading.Thread(target=_look, args=(address, end, ca, found), daemon=True)
+    looking = threading.Thread(target=_look, args=(address, end, ca, context, found), daemon=True)
     looking.start()
     looking.join(seconds)
     return found[-1]
 
 
-def _look(address: str, end: float, ca: str | None, found: list[Finding]) -> None:
+def _look(
+    address: str, end: float, ca: str | None, context: ssl.SSLContext, found: list[Finding]
+) -> None:
     host, _, port = address.rpartition(":")
     place = (host.strip("[]"), int(port))
     try:
@@ -96,16 +104,22 @@ def _look(address: str, end: float, ca: str | None, found: list[Finding]) -> Non
     try:
         with socket.create_connection(place, _left(end)) as plain:
             found.append(Finding("silent"))
-            found.append(_speak(plain, place, end, ca))
+            found.append(_speak(plain, place, end, ca, context))
     except TimeoutError:
         return
     except OSError as error:
         found.append(Finding("port", error.strerror or str(error)))
 
 
-def _speak(plain: socket.socket, place: tuple[str, int], end: float, ca: str | None) -> Finding:
+def _speak(
+    plain: socket.socket,
+    place: tuple[str, int],
+    end: float,
+    ca: str | None,
+    context: ssl.SSLContext,
+) -> Finding:
     try:
-        _shake_hands(plain, place, end, _context(ca))
+        _shake_hands(plain, place, end, context)
     except ssl.SSLCertVerificationError as error:
         step = _CERTIFICATE.get(error.verify_code, "certificate")
         return Finding(step, _detail(step, place, end, ca) or error.verify_message)

@@ -72,20 +72,17 @@ class Trouble:
         login: str = "",
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        options = options or {}
         self._brokers = list(brokers)
         self._names = ", ".join(brokers)
         self._auth = auth
         self._login = login or _login(auth)
-        protocol = options.get("security.protocol") or (auth.protocol if auth else "PLAINTEXT")
-        self._tls = str(protocol).upper().endswith("SSL")
-        self._ca = options.get("ssl.ca.location") or (auth.ssl_ca_location if auth else None)
-        settings = {**(auth() if auth else {}), **options}
-        if (
-            str(settings.get("enable.ssl.certificate.verification")).lower() == "false"
-            or str(settings.get("ssl.endpoint.identification.algorithm")).lower() == "none"
-        ):
-            self._ca = None  # the certificate is none of our business
+        settings = {**(auth() if auth else {}), **(options or {})}
+        self._tls = str(settings.get("security.protocol", "")).upper().endswith("SSL")
+        verified = (
+            str(settings.get("enable.ssl.certificate.verification", True)).lower() != "false"
+            and str(settings.get("ssl.endpoint.identification.algorithm", "")).lower() != "none"
+        )
+        self._ca = settings.get("ssl.ca.location") if verified else None
         self._secret = auth.password if auth else None
         self.refused: KafkaError | None = None
         self.begin()

@@ -153,6 +153,23 @@ def test_what_is_silent_is_looked_at(method):
     assert "it accepts connections and never answers" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("options", "looked_at"),
+    [
+        ({}, True),
+        ({"ssl.endpoint.identification.algorithm": "https"}, True),
+        ({"ssl.endpoint.identification.algorithm": "none"}, False),
+        ({"enable.ssl.certificate.verification": False}, False),
+    ],
+)
+def test_a_certificate_that_is_not_verified_is_not_to_blame(options, looked_at):
+    given = {"security.protocol": "SSL", "ssl.ca.location": "/nowhere.pem", **options}
+    with silent() as broker:
+        told = trouble(broker, options=given)
+        told.expect(0)
+        assert ("/nowhere.pem" in str(told.conclusion())) is looked_at
+
+
 def test_rights():
     denied = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
     error = trouble(method="PLAIN").not_allowed(denied, 'read "gracedb.superevent"')
