@@ -563,7 +563,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         check(readable, "readable", bool)
         short_name = igwn.dialect(group).short_name if group else self._dialect.short_name
         credential = self._credential(self._brokers, self._user)
-        names = list_topics(self._brokers, credential, timeout, self.options)
+        login = _login(credential)
+        names = list_topics(self._brokers, credential, timeout, self.options, login)
         if readable:
             ours = [name for name in names if short_name(name)]
             allowed = may_read(self._brokers, credential, ours, timeout, self.options)
@@ -689,6 +690,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             policy=self._policy(),
             counters=self._counters,
             on_listening=self._state.set_listening,
+            login=_login(credential),
         )
 
     def _credential(self, brokers: Sequence[str], user: str | None) -> Auth | None:
@@ -726,7 +728,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         with self._connecting:
             key = (*brokers, auth.username if auth else "", f"{seconds:g}")
             if key not in self._connections:
-                self._connections[key] = Connection(brokers, auth, seconds, self.options)
+                login = _login(auth)
+                self._connections[key] = Connection(brokers, auth, seconds, self.options, login)
             return self._connections[key]
 
     def _construct_base_url(self) -> str:
@@ -815,6 +818,10 @@ class _ListenState:
                 None if end is None else max(0.0, end - time.monotonic()),
             )
             return self._listening
+
+
+def _login(auth: Auth | None) -> str:
+    return credentials.describe(auth) if auth else ""
 
 
 def _each(calls: Iterable[Callable[[], object]]) -> None:

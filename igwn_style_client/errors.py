@@ -43,6 +43,7 @@ __all__ = [
     "TopicNotFound",
     "from_kafka",
     "is_transient",
+    "kind_of",
 ]
 
 
@@ -220,6 +221,10 @@ def from_kafka(error: KafkaError, context: str) -> StreamError:
     context
         What was tried and where, to begin the sentence with.
     """
+    return kind_of(error)(f"{context}: {error.str()} ({error.name()})", error)
+
+
+def kind_of(error: KafkaError) -> type[StreamError]:
+    """Return which of our errors Kafka's error is."""
     code = error.code()
-    kind = next((ours for codes, ours in _TABLE if code in codes), StreamError)
-    return kind(f"{context}: {error.str()} ({error.name()})", error)
+    return next((ours for codes, ours in _TABLE if code in codes), StreamError)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -19,8 +20,11 @@ import adc.producer
 import hop.io
 from hop.auth import Auth
 
-from .errors import AuthenticationError, PublishError, from_kafka
+from . import bearer
+from .errors import BrokerUnreachable, PublishError, StreamError, TopicNotFound, kind_of
 from .settings import LOGGER, options_for
+from .topics import existing, not_there
+from .trouble import ANSWER_SECONDS, Trouble
 
 __all__ = ["Connection", "Session"]
 
@@ -33,6 +37,9 @@ _LARGEST = 1_000_000_000
 _SETTINGS_SECONDS = 5.0
 # Added to the wait for confirmations, so that librdkafka's own deadline comes first and says why.
 _GRACE_SECONDS = 1.0
+# How long a confirmation is waited for before the topic is looked up, and how long that may take.
+_DOUBT_SECONDS = 0.2
+_LOOK_UP_SECONDS = 0.5
 
 
 class _Masked(dict[str, Any]):
@@ -48,8 +55,15 @@ class _Config(adc.producer.ProducerConfig):  # type: ignore[misc]  # adc has no 
     """adc's configuration with our settings, and the user's, on top."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
+    #: Made once, for adc asks several times and a token command is no small thing.
+    told: _Masked = field(default_factory=_Masked)
 
     def _to_confluent_kafka(self) -> dict[str, Any]:
+        if not self.told:
+            self.told.update(self._settings())
+        return self.told
+
+    def _settings(self) -> dict[str, Any]:
         config: dict[str, Any] = super()._to_confluent_kafka()
         settings = {
             # A topic that does not exist is reported after this, by default only after 30 s.
@@ -57,7 +71,8 @@ class _Config(adc.producer.ProducerConfig):  # type: ignore[misc]  # adc has no 
             "message.max.bytes": _LARGEST,
             "logger": LOGGER,
         }
-        return _Masked({**config, **settings, **options_for("producer", self.options)})
+        login = bearer.settings_of(self.auth)
+        return {**config, **settings, **login, **options_for("producer", self.options)}
 
 
 class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no types
@@ -73,6 +88,15 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         Seconds within which an alert is confirmed or given up.
     options
         Settings of librdkafka.
+    login
+        Who logs in, how, and where the credential came from; for messages.
+
+    Raises
+    ------
+    PublishError
+        librdkafka does not take the settings.
+    CredentialError
+        The credential's command for tokens fails.
     """
 
     def __init__(
@@ -81,35 +105,112 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         auth: Auth | None,
         timeout: float,
         options: Mapping[str, Any] | None = None,
+        login: str = "",
     ) -> None:
+        self.trouble = Trouble(brokers, auth, login, options)
         config = _Config(
             broker_urls=list(brokers),
             topic=None,
             auth=auth,
-            error_callback=self._on_error,
+            error_callback=self.trouble.note,
             produce_timeout=timedelta(seconds=timeout),
             use_idempotence=True,
             options=options or {},
         )
-        self.refused: Any = None
         try:
             super().__init__(config)
         except hop.io.confluent_kafka.KafkaException as error:  # an unknown setting
-            raise PublishError(f"options: {error.args[0].str()}") from error
+            refused = self.trouble.settings_refused(error.args[0])
+            if not isinstance(refused, StreamError):
+                raise refused from error
+            raise PublishError(str(refused)) from refused
         self.brokers = list(brokers)
         self.auth = auth
         self.timeout = timeout
+        self._there: set[str] = set()
+        self._concluded = False
+        self._lock = threading.Lock()
+        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
 
-    def _on_error(self, error: Any) -> None:
-        """Remember why alerts stay in the queue; of that they are told only that they time out."""
-        if isinstance(from_kafka(error, ""), AuthenticationError):
-            self.refused = error
+    def join(self, session: Session) -> None:
+        """Note a session, which may come to have alerts in the queue."""
+        with self._lock:
+            self._sessions.add(session)
 
     def serve(self, seconds: float) -> None:
         """Let confirmations come in; if there is time, send what is queued without lingering."""
         if seconds:
             self._producer.flush(seconds)
         else:
+            self._producer.poll(0)
+
+    def begin(self, seconds: float) -> None:
+        """Expect a first answer within `seconds`, unless there was one."""
+        if self._concluded:
+            self._concluded = False
+            self.trouble.begin()
+        self.trouble.expect(min(ANSWER_SECONDS, seconds))
+
+    def confirmed(self) -> None:
+        """Note that the broker has confirmed an alert."""
+        self.trouble.reached()
+
+    def wrong(self, topics: Iterable[str]) -> StreamError | None:
+        """Return why nothing for `topics` can be confirmed; None if it may be yet.
+
+        librdkafka itself would tell of a topic after seconds, and of a broker or a password only
+        that the time is up.
+        """
+        for topic in topics:
+            if topic not in self._there:
+                error = self._look_up(topic)
+                if error is not None:
+                    return error
+        conclusion = self.trouble.conclusion()
+        self._concluded = conclusion is not None
+        return conclusion
+
+    def _look_up(self, topic: str) -> StreamError | None:
+        try:
+            error = self._describe(topic)
+            self.trouble.reached()
+            if error is None:
+                self._there.add(topic)
+                return None
+            return self.explained(error, topic)
+        except hop.io.confluent_kafka.KafkaException:
+            return None  # no answer: that is for `conclusion`
+
+    def _describe(self, topic: str) -> Any:
+        found = self._producer.list_topics(topic, timeout=_LOOK_UP_SECONDS).topics
+        return found[topic].error
+
+    def explained(self, error: Any, topic: str) -> StreamError:
+        """Translate why the broker, or librdkafka, did not take an alert."""
+        kind = kind_of(error)
+        if kind is TopicNotFound:
+            return TopicNotFound(self._not_there(topic), error)
+        if kind is BrokerUnreachable or self.trouble.refused is not None:
+            return self.trouble.unreachable()
+        return self.trouble.not_allowed(error, f'publish to "{topic}"')
+
+    def _not_there(self, topic: str) -> str:
+        try:
+            found = existing(self._producer.list_topics(timeout=_LOOK_UP_SECONDS))
+        except hop.io.confluent_kafka.KafkaException:
+            found = {}
+        return not_there([topic], found, ", ".join(self.brokers))
+
+    def give_up(self, session: Session) -> None:
+        """Take back what is queued, if nobody else's alerts are in the queue.
+
+        What a `PublishError` lists is to be sent again; it should not go out by itself as well,
+        nor hold up the end of the program.
+        """
+        with self._lock:
+            others = [one for one in self._sessions if one is not session and one.waiting]
+        if not others:
+            self._producer.purge(in_queue=True, in_flight=False)
             self._producer.poll(0)
 
 
@@ -141,9 +242,16 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
 
         self._connection = connection
         self._lock = threading.Lock()
+        self._names: set[str] = set()
         self._written = 0
         self._waiting: dict[int, tuple[str, Any]] = {}
         self._failed: list[tuple[tuple[str, Any], Any]] = []
+        connection.join(self)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether alerts wait for their confirmation."""
+        return bool(self._waiting)
 
     def write(
         self,
@@ -181,6 +289,8 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             self._written += 1
             number = self._written
             self._waiting[number] = (name, message)
+            if name not in self._names:
+                self._names = self._names | {name}  # a new one, for `flush` reads the old one
         report = partial(self._reported, number, delivery_callback)
         send = self._connection.write if len(payload) < _SURELY_FITS else self.write_raw
         try:
@@ -216,9 +326,11 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
 
     def _reported(self, number: int, callback: Any, error: Any, message: Any) -> None:
         with self._lock:
-            sent = self._waiting.pop(number)
-            if error is not None:
+            sent = self._waiting.pop(number, None)
+            if error is not None and sent is not None:
                 self._failed.append((sent, error))
+        if error is None:
+            self._connection.confirmed()
         if callback is not None:
             callback(error, message)
 
@@ -237,17 +349,29 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         """
         seconds = timeout.total_seconds() if timeout else self._connection.timeout
         end = time.monotonic() + seconds + _GRACE_SECONDS
-        while self._waiting and time.monotonic() < end:
-            self._connection.serve(0.1)
+        connection = self._connection
+        connection.begin(seconds)
+        wrong = None
+        doubt_at = time.monotonic() + _DOUBT_SECONDS
+        while self._waiting and wrong is None and time.monotonic() < end:
+            connection.serve(0.1)
+            if self._waiting and time.monotonic() > doubt_at:
+                wrong = connection.wrong(self._names)
         with self._lock:
             failed, self._failed = self._failed, []
-            # Still waiting when time is up: it may arrive yet, but nobody can say so.
+            # Still waiting: it may arrive yet, but nobody can say so.  It is told once.
             late = list(self._waiting.values())
-        if failed or late:
-            cause = self._connection.refused or (failed[0][1] if failed else None)
-            alerts = [sent for sent, _ in failed] + late
-            raise _unconfirmed(alerts, cause, seconds, self._connection.brokers)
-        return 0
+            self._waiting.clear()
+        if not failed and not late:
+            return 0
+        if wrong is None and failed:
+            (topic, _), error = failed[0]
+            wrong = connection.explained(error, topic)
+        if late:
+            connection.give_up(self)
+        raise _unconfirmed(
+            [sent for sent, _ in failed] + late, wrong or connection.trouble.unreachable()
+        )
 
     def close(self) -> int:
         """Flush, and let the topics go; the connection stays for the client's other sessions.
@@ -260,14 +384,9 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         return self.flush()
 
 
-def _unconfirmed(
-    alerts: Sequence[tuple[str, Any]], error: Any, seconds: float, brokers: Sequence[str]
-) -> PublishError:
+def _unconfirmed(alerts: Sequence[tuple[str, Any]], cause: StreamError) -> PublishError:
     topics = ", ".join(sorted({f'"{topic}"' for topic, _ in alerts}))
-    what = f"{len(alerts)} alert{'s' if len(alerts) > 1 else ''} for {topics} not confirmed"
-    if error is None:
-        return PublishError(f"{what} within {seconds:g} s by {', '.join(brokers)}", alerts)
-    cause = from_kafka(error, f"{', '.join(brokers)} did not take it")
-    failure = PublishError(f"{what}: {cause}", alerts)
+    count = f"{len(alerts)} alert{'s' if len(alerts) > 1 else ''}"
+    failure = PublishError(f"{count} for {topics} not confirmed: {cause}", alerts)
     failure.__cause__ = cause
     return failure

@@ -21,7 +21,7 @@ import hop.io
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from hop.auth import Auth
 
-from . import positions
+from . import bearer, positions
 from . import topics as on_broker
 from .alert import Alert
 from .decoding import Decoder
@@ -31,6 +31,7 @@ from .health import Counters
 from .positions import Partition, StartAt
 from .retry import RetryPolicy
 from .settings import LOGGER, options_for
+from .trouble import Trouble
 from .watermark import Watermark
 
 __all__ = ["Reader", "StartAt"]
@@ -53,7 +54,6 @@ _SETTINGS = {
     "queued.min.messages": 100000,
     "logger": LOGGER,
 }
-_ANSWER_SECONDS = 10.0
 _PIECE_SECONDS = 0.5
 _COMMIT_AGAIN_SECONDS = 0.5
 _KEEPER_SECONDS = 1.0
@@ -62,6 +62,7 @@ _STALL_SECONDS = 120.0
 # How long a consumer that is given up may take to leave its group before it does so behind us.
 _RETIRE_SECONDS = 2.0
 _CLOSE_SECONDS = 10.0
+_CLOSE_UNUSED_SECONDS = 0.5
 # For how long after a topic was made anew the group's mark may be one of the old topic.
 _DISTRUST_SECONDS = 60.0
 
@@ -77,7 +78,8 @@ class _Config(adc.consumer.ConsumerConfig):  # type: ignore[misc]  # adc has no 
         config: dict[str, Any] = super()._to_confluent_kafka()
         del config["default.topic.config"]  # it holds the same setting as _SETTINGS, deprecated
         options = options_for("consumer", self.options)
-        return {**config, **_SETTINGS, "enable.auto.commit": self.grouped, **options}
+        ours = {**_SETTINGS, "enable.auto.commit": self.grouped, **bearer.settings_of(self.auth)}
+        return {**config, **ours, **options}
 
 
 class _Consumer(adc.consumer.Consumer):  # type: ignore[misc]  # adc has no types
@@ -97,10 +99,7 @@ class _Consumer(adc.consumer.Consumer):  # type: ignore[misc]  # adc has no type
 
     def connect(self) -> Any:
         """Make librdkafka's consumer, and return it."""
-        try:
-            super().__init__(self.conf)
-        except KafkaException as error:  # a setting that librdkafka does not know
-            raise StreamError(f"options: {error.args[0].str()}", error.args[0]) from error
+        super().__init__(self.conf)
         return self._consumer
 
     def stream(
@@ -154,6 +153,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         Where to count.
     on_listening
         Called when the partitions are assigned and their starting positions fixed.
+    login
+        Who logs in, how, and where the credential came from; for messages.
     """
 
     def __init__(
@@ -170,6 +171,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         policy: RetryPolicy | None = None,
         counters: Counters | None = None,
         on_listening: Callable[[], None] = lambda: None,
+        login: str = "",
     ) -> None:
         # What hop's methods use; its own __init__ would open adc's consumer.
         self.auth = auth
@@ -206,7 +208,6 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._kafka: Any = None
         self._commit_at = 0.0
         self._joined = False
-        self._answer_by = 0.0
         self._identities: on_broker.Identities | None = None
         self._known: set[Partition] | None = None
         self._live: dict[Partition, Watermark] = {}
@@ -217,8 +218,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._backlog_bytes = 0
         self._paused = False
         self._error: StreamError | None = None
-        self._refused: KafkaError | None = None
-        self._trouble: KafkaError | None = None
+        self._trouble = Trouble(brokers, auth, login, options)
 
         self._policy = policy or RetryPolicy()
         self._waits = self._policy.waits()
@@ -242,13 +242,17 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         It waits in small pieces, so that a stop need not wait for it.
         """
         if self._kafka is None:
-            self._error = self._refused = self._trouble = None
+            self._error = None
             self._counters.state = "connecting"
-            self._kafka = self._consumer.connect()
-            self._answer_by = time.monotonic() + _ANSWER_SECONDS
+            self._trouble.begin()
+            try:
+                self._kafka = self._consumer.connect()
+            except KafkaException as error:
+                raise self._trouble.settings_refused(error.args[0]) from error
         existing = self._existing()
         if existing is None:
             return False
+        self._trouble.reached()
         if self.wants is not None:
             self._topics = sorted({*self._topics, *filter(self.wants, existing)})
         found = {
@@ -291,7 +295,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             except KafkaException:
                 continue
             if error is not None and error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                return from_kafka(error, f'reading "{topic}" from {self._names()}')
+                return self._trouble.not_allowed(error, f'read "{topic}"')
         return None
 
     def _join(self, kafka: Any, found: Collection[Partition]) -> None:
@@ -313,10 +317,9 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             return on_broker.existing(self._kafka.list_topics(timeout=_PIECE_SECONDS))
         except KafkaException as error:
             self._kafka.poll(0)
-            if self._refused is None and time.monotonic() < self._answer_by:
-                return None
-            reason = self._refused or self._trouble or error.args[0]
-            raise from_kafka(reason, f"no answer from {self._names()}") from error
+            if conclusion := self._trouble.conclusion():
+                raise conclusion from error
+            return None
 
     def _settled(self) -> None:
         self._patience = RetryPolicy(None, self._policy.wait).waits()
@@ -329,11 +332,9 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
 
     def _on_error(self, error: KafkaError) -> None:
         """Take librdkafka's events, inside a poll; its log lines say the same at more length."""
-        if error.code() == KafkaError._AUTHENTICATION:
-            self._refused = error
-        elif error.code() in (KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._SSL):
-            self._trouble = error
-        elif error.code() == KafkaError._ALL_BROKERS_DOWN and self._counters.state != "waiting":
+        self._trouble.note(error)
+        down = error.code() == KafkaError._ALL_BROKERS_DOWN
+        if down and self._joined and self._counters.state != "waiting":
             self._counters.state = "waiting"
             log.warning("no broker of %s can be reached; waiting for one", self._names())
 
@@ -482,8 +483,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             return taken
         if self._error is not None:
             raise self._error
-        if self._refused is not None:
-            raise from_kafka(self._refused, f"reading from {self._names()}")
+        if refused := self._trouble.conclusion():
+            raise refused
         for topic in self._identities.made_anew(self._topics) if self._identities else ():
             self._forget_the_old(topic)
         first = kafka.poll(timeout)
@@ -537,6 +538,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
     def _in_touch(self) -> None:
         """Note that the broker answers: whatever was wrong is over."""
         self._contact = time.monotonic()
+        self._trouble.reached()
         if self._counters.state == "waiting":
             log.info("%s is there again", self._names())
             self._counters.state = "listening"
@@ -554,8 +556,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         elif is_transient(error):
             log.info("riding out: %s", error)
         else:
-            what = f'"{topic}"' if topic else f'as consumer group "{self._conf.group_id}"'
-            self._error = from_kafka(error, f"reading {what} from {self._names()}")
+            group = f'read as consumer group "{self._conf.group_id}"'
+            self._error = self._trouble.not_allowed(error, f'read "{topic}"' if topic else group)
 
     def _skip_what_is_gone(self, partition: Partition) -> None:
         """Go on with the oldest alert there is, where the one that is next no longer exists."""
@@ -630,9 +632,12 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
 
     def _retire(self, patience: float = _RETIRE_SECONDS) -> None:
         """Commit the marks and close the consumer: go on after `patience` seconds at the most."""
-        kafka, self._kafka, self._joined = self._kafka, None, False
+        kafka, self._kafka = self._kafka, None
+        was_in, self._joined = self._joined, False
         if kafka is None:
             return
+        if not was_in:  # nothing to commit or to leave; a name server may hold it up all the same
+            patience = min(patience, _CLOSE_UNUSED_SECONDS)
         live, self._live = list(self._live.values()), {}
         for watermark in live:
             watermark.over = True
@@ -660,7 +665,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         leaving = threading.Thread(target=leave, name="alert-leaving", daemon=True)
         leaving.start()
         leaving.join(patience)
-        if leaving.is_alive():
+        if leaving.is_alive() and was_in:
             log.warning(
                 "%s does not answer; closing the connection goes on in the background",
                 self._names(),

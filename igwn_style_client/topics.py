@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
@@ -13,8 +14,10 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from hop.auth import Auth
 
-from .errors import StreamError, from_kafka
+from . import bearer
+from .errors import from_kafka
 from .settings import LOGGER, options_for
+from .trouble import Trouble
 
 __all__ = [
     "Identities",
@@ -28,6 +31,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _PIECE_SECONDS = 0.5
+_CLOSE_SECONDS = 0.5
 _ANSWER_SECONDS = 10.0
 # How soon a topic that was made anew is noticed; what was read of it until then comes again.
 _ASK_SECONDS = 5.0
@@ -86,6 +90,7 @@ def list_topics(
     auth: Auth | None,
     timeout: float,
     options: Mapping[str, Any] | None = None,
+    login: str = "",
 ) -> list[str]:
     """Return the full names of all topics that the broker shows, sorted.
 
@@ -93,29 +98,36 @@ def list_topics(
     ------
     StreamError
         No answer in `timeout` seconds, or a refusal.
+    CredentialError
+        The credential's command for tokens fails.
     """
-    refused: list[KafkaError] = []
-    trouble: list[KafkaError] = []
-
-    def on_error(error: KafkaError) -> None:
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:
-            (refused if error.code() == KafkaError._AUTHENTICATION else trouble).append(error)
-
+    trouble = Trouble(brokers, auth, login, options)
+    # A little earlier than promised, for closing takes its time too.
+    trouble.expect(timeout - min(_CLOSE_SECONDS, timeout / 10))
+    settings = admin_settings(brokers, auth, options or {}, trouble.note)
     try:
-        admin = AdminClient(admin_settings(brokers, auth, options or {}, on_error))
-    except KafkaException as error:  # a setting that librdkafka does not know
-        raise StreamError(f"options: {error.args[0].str()}", error.args[0]) from error
+        held = [AdminClient(settings)]
+    except KafkaException as error:
+        raise trouble.settings_refused(error.args[0]) from error
     end = time.monotonic() + timeout
-    while True:
-        try:
+    try:
+        while True:
             piece = max(0.001, min(_PIECE_SECONDS, end - time.monotonic()))
-            return sorted(existing(admin.list_topics(timeout=piece)))
-        except KafkaException as error:
-            admin.poll(0)  # only a poll tells of a refused credential
-            if refused or time.monotonic() >= end:
-                verb = "refused us" if refused else f"did not answer within {timeout:g} s"
-                context = f"{', '.join(brokers)} {verb}"
-                raise from_kafka((refused or trouble or error.args)[0], context) from error
+            try:
+                return sorted(existing(held[0].list_topics(timeout=piece)))
+            except KafkaException as error:
+                held[0].poll(0)  # only a poll tells of a refused credential
+                if conclusion := trouble.conclusion():
+                    raise conclusion from error
+    finally:
+        _let_go(held)
+
+
+def _let_go(held: list[AdminClient]) -> None:
+    """Close, which takes as long as a name server that does not answer: wait a little only."""
+    closing = threading.Thread(target=held.clear, name="alert-topics", daemon=True)
+    closing.start()
+    closing.join(_CLOSE_SECONDS)
 
 
 def existing(metadata: Any) -> dict[str, Any]:
@@ -162,5 +174,6 @@ def admin_settings(
         "error_cb": on_error,
         "logger": LOGGER,
         **(auth() if auth else {}),
+        **bearer.settings_of(auth),
         **options_for("admin", options),
     }

@@ -10,9 +10,11 @@
 Ports, users, certificates, ACLs and records outlive `stop` and `kill`.  One thread at a time.
 """
 
+import base64
 import datetime as dt
 import fcntl
 import ipaddress
+import json
 import os
 import random
 import re
@@ -22,6 +24,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 import weakref
 from pathlib import Path
 
@@ -42,21 +45,30 @@ process.roles=broker,controller
 node.id={node}
 controller.quorum.voters={node}@127.0.0.1:{controller}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,\
+    EXPIRED:SASL_SSL,ELSEWHERE:SASL_SSL,SASL_PLAINTEXT:SASL_PLAINTEXT
 log.dirs={folder}/data
 
 # Loopback only.  127.0.0.1 and not localhost: localhost is ::1 first on some machines.
-listeners=PLAINTEXT://127.0.0.1:{plain},SASL_SSL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{plain},SASL_SSL://127.0.0.1:{sasl}
+listeners=CONTROLLER://127.0.0.1:{controller},{listeners}
+advertised.listeners={listeners}
 
 # The users of SCRAM are in the data, from the formatting; the users of PLAIN are here.
-sasl.enabled.mechanisms=SCRAM-SHA-512,SCRAM-SHA-256,PLAIN
+sasl.enabled.mechanisms=SCRAM-SHA-512,SCRAM-SHA-256,PLAIN,OAUTHBEARER
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={security}.scram.ScramLoginModule required;
 listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={security}.scram.ScramLoginModule required;
 listener.name.sasl_ssl.plain.sasl.jaas.config={security}.plain.PlainLoginModule required \\
     user_antares="{antares}";
+# The validator for tests: it takes any token that is not too old, signed by nobody.
+listener.name.sasl_ssl.oauthbearer.sasl.jaas.config={security}.oauthbearer.OAuthBearerLoginModule \
+    required;
 ssl.keystore.type=PEM
 ssl.keystore.location={folder}/server.pem
+
+# What is wrong with each of these is told by a client before it comes to the password.
+listener.name.expired.ssl.keystore.location={folder}/expired.pem
+listener.name.elsewhere.ssl.keystore.location={folder}/elsewhere.pem
+{others}
 
 # PLAINTEXT (ANONYMOUS) may do everything; the others may too, until an ACL names the resource.
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
@@ -83,6 +95,14 @@ log.segment.delete.delay.ms=500
 
 # The default of 128 MB is a quarter of our heap.
 log.cleaner.dedupe.buffer.size=10485760
+"""
+
+SECURITY = "org.apache.kafka.common.security"
+LISTENERS = ("PLAINTEXT", "SASL_SSL", "EXPIRED", "ELSEWHERE", "SASL_PLAINTEXT")
+ONLY_PLAIN = """\
+listener.name.{name}.sasl.enabled.mechanisms=PLAIN
+listener.name.{name}.plain.sasl.jaas.config={security}.plain.PlainLoginModule required \\
+    user_antares="{antares}";
 """
 
 
@@ -157,22 +177,29 @@ def _free_ports(count):
 
 
 def write_certificates(folder):
-    """Write ca.pem, and server.pem: a key and a certificate for localhost and 127.0.0.1."""
+    """Write ca.pem, and keys with certificates that it signed.
+
+    server.pem is for localhost and 127.0.0.1; expired.pem was; elsewhere.pem is for another host.
+    """
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    here = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    there = [x509.DNSName("kafka.example.org")]
     ca = _certificate("throw-away CA", ca_key, ca_key, x509.BasicConstraints(True, 0))
-    server = _certificate("localhost", key, ca_key, x509.SubjectAlternativeName(names))
     private = key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
     (folder / "ca.pem").write_bytes(ca)
-    (folder / "server.pem").write_bytes(private + server + ca)
+    for file, names, age in (("server", here, 0), ("expired", here, 9), ("elsewhere", there, 0)):
+        extension = x509.SubjectAlternativeName(names)
+        certificate = _certificate(str(names[0].value), key, ca_key, extension, age)
+        (folder / f"{file}.pem").write_bytes(private + certificate + ca)
 
 
-def _certificate(name, key, ca_key, extension):
-    now = dt.datetime.now(dt.timezone.utc)
+def _certificate(name, key, ca_key, extension, age=0):
+    """Sign a certificate that is valid from a day before to two days after `age` days ago."""
+    now = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=age)
     builder = (
         x509.CertificateBuilder()
         .subject_name(x509.Name.from_rfc4514_string(f"CN={name}"))
@@ -281,7 +308,12 @@ class KafkaServer(KafkaProcess):
     url, bootstrap
         The listener PLAINTEXT, where everyone may do everything, as URL and as "host:port".
     sasl_url, sasl_bootstrap
-        The listener SASL_SSL: SCRAM-SHA-512, SCRAM-SHA-256 and PLAIN, and ACLs count.
+        The listener SASL_SSL: SCRAM-SHA-512, SCRAM-SHA-256, PLAIN and OAUTHBEARER (any unsigned
+        token of a user, see `token`), and ACLs count.
+    expired_url, elsewhere_url
+        Like SASL_SSL with PLAIN, but their certificates expired, and are for another host.
+    sasl_plain_url
+        With a login by PLAIN, and without TLS.
     ca
         The file with the certificate of the authority that signed the server's.
     users
@@ -294,22 +326,29 @@ class KafkaServer(KafkaProcess):
 
     def __init__(self, jars, folder):
         super().__init__(jars, folder)
-        plain, sasl, controller = _free_ports(3)
-        self.bootstrap = f"127.0.0.1:{plain}"
-        self.sasl_bootstrap = f"127.0.0.1:{sasl}"
+        controller, *ports = _free_ports(1 + len(LISTENERS))
+        at = {name: f"127.0.0.1:{port}" for name, port in zip(LISTENERS, ports, strict=True)}
+        self.bootstrap = at["PLAINTEXT"]
+        self.sasl_bootstrap = at["SASL_SSL"]
         self.url = f"kafka://{self.bootstrap}/"
         self.sasl_url = f"kafka://{self.sasl_bootstrap}/"
+        self.expired_url = f"kafka://{at['EXPIRED']}/"
+        self.elsewhere_url = f"kafka://{at['ELSEWHERE']}/"
+        self.sasl_plain_url = f"kafka://{at['SASL_PLAINTEXT']}/"
         self.users = {name: secrets.token_hex(16) for name in ("astronomer", "admin", "antares")}
         self.ca = self.folder / "ca.pem"
         write_certificates(self.folder)
         properties = PROPERTIES.format(
             folder=self.folder,
             node=NODE,
-            plain=plain,
-            sasl=sasl,
             controller=controller,
+            listeners=",".join(f"{name}://{address}" for name, address in at.items()),
             antares=self.users["antares"],
-            security="org.apache.kafka.common.security",
+            security=SECURITY,
+            others="\n".join(
+                ONLY_PLAIN.format(name=name, antares=self.users["antares"], security=SECURITY)
+                for name in ("expired", "elsewhere", "sasl_plaintext")
+            ),
         )
         (self.folder / "server.properties").write_text(properties)
 
@@ -330,6 +369,15 @@ class KafkaServer(KafkaProcess):
             "sasl.username": user,
             "sasl.password": password or self.users[user],
         }
+
+    @staticmethod
+    def token(user, seconds=600):
+        """A bearer token for `user` that the listener SASL_SSL takes: an unsecured JWS."""
+        now = time.time()
+        claims = {"sub": user, "iat": now, "exp": now + seconds}
+        parts = [json.dumps(part).encode() for part in ({"alg": "none"}, claims)]
+        header, body = (base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+        return f"{header}.{body}."
 
     def start(self, seconds=60):
         """Start, and wait until the broker takes part and every partition has its leader.
