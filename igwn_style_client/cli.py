@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import secrets
 import sys
 import time
@@ -677,7 +678,9 @@ def paced(
 def _setting(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> Any:
     settings = dict(one.partition("=")[::2] for one in given)
     if broken := [one for one in given if "=" not in one]:
-        raise click.BadParameter(f"{broken[0]!r} is not NAME=VALUE")
+        # Only the beginning, for the rest may be a password.
+        name = re.match(r"[\w.]*", broken[0])
+        raise click.BadParameter(f"what begins with {name and name[0]!r} is not NAME=VALUE")
     return settings
 
 
@@ -804,9 +807,12 @@ def doctor(
             console.print(Text(f"    -> {one.mend}", "" if one.passed is False else "dim"))
 
     try:
-        with warnings.catch_warnings(action="ignore"):  # the first check says it
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the first check says it
             alerts = _connect(connection)
         checks = alerts.check(topics or None, timeout=timeout, on_check=show)
+    except (TypeError, ValueError) as error:  # of a topic's name
+        raise click.UsageError(str(error)) from error
     except CredentialError as error:
         checks = [Check("credential", False, str(error))]
         show(checks[0])

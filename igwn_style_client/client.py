@@ -29,12 +29,13 @@ from .delivery import Callback, Delivery, Rules, adapt, elsewhere
 from .doctor import Check
 from .errors import NotConnected, PublishError, TopicNotFound
 from .health import Counters, Health
+from .inquiry import Inquiry
 from .publishing import Connection, Session
 from .reader import Reader, StartAt
 from .retry import RetryPolicy
 from .rights import may_read
 from .signals import finishing_first
-from .topics import list_topics
+from .topics import existing
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
@@ -564,11 +565,11 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         short_name = igwn.dialect(group).short_name if group else self._dialect.short_name
         credential = self._credential(self._brokers, self._user)
         login = _login(credential)
-        names = list_topics(self._brokers, credential, timeout, self.options, login)
-        if readable:
-            ours = [name for name in names if short_name(name)]
-            allowed = may_read(self._brokers, credential, ours, timeout, self.options)
-            names = [name for name in ours if allowed[name]]
+        with Inquiry(self._brokers, credential, self.options, login) as inquiry:
+            names = [name for name in existing(inquiry.metadata(timeout)) if short_name(name)]
+            if readable:
+                allowed = may_read(inquiry, names, timeout)
+                names = [name for name in names if allowed[name] is not False]
         return sorted(short for name in names if (short := short_name(name)))
 
     def check(
@@ -613,6 +614,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
                 consumer_group=self._demanded(self.consumer_group, self._brokers, credential),
                 timeout=timeout,
                 options=self.options,
+                login=_login(credential),
             )
         ):
             made.append(one)

@@ -29,7 +29,15 @@ from hop.auth import (
 
 from .errors import CredentialError, CredentialFileMissing
 
-__all__ = ["Credential", "describe", "find", "risks", "select", "with_ca"]
+__all__ = [
+    "Credential",
+    "describe",
+    "find",
+    "is_encrypted",
+    "risks",
+    "select",
+    "with_ca",
+]
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +46,7 @@ Credential: TypeAlias = Any
 
 # For containers; USERNAME and PASSWORD also as _FILE, the path of a mounted secret.
 _VARIABLES = "IGWN_STYLE_CLIENT_"
+_LARGEST_SECRET = 65536  # characters
 
 
 def find(
@@ -96,16 +105,26 @@ def describe(auth: Auth | None) -> str:
 
 def risks(auth: Auth | None, options: Mapping[str, Any]) -> list[str]:
     """Say what a credential and librdkafka's settings leave open to others."""
-    found = []
     settings = {**(auth() if auth else {}), **options}
-    if str(settings.get("enable.ssl.certificate.verification", True)).lower() == "false":
-        found.append("the server's certificate is not verified: anybody can pose as the server")
-    elif str(settings.get("ssl.endpoint.identification.algorithm", "https")).lower() == "none":
-        found.append("the server's host name is not verified: who has any certificate can pose")
-    if settings.get("security.protocol") == "SASL_PLAINTEXT":
-        what = "the password and all" if auth is None or auth.mechanism == "PLAIN" else "all"
-        found.append(f"there is no TLS: {what} that is sent can be read on its way")
-    return found
+    if auth is not None and not is_encrypted(auth, options):
+        what = "the password and all" if auth.mechanism == "PLAIN" else "all"
+        return [f"there is no TLS: {what} that is sent can be read on its way"]
+    if _text(settings, "enable.ssl.certificate.verification", "true") in ("false", "f", "0"):
+        return ["the server's certificate is not verified: anybody can pose as the server"]
+    if _text(settings, "ssl.endpoint.identification.algorithm", "https") == "none":
+        return ["the server's host name is not verified: who has any certificate can pose"]
+    return []
+
+
+def is_encrypted(auth: Auth | None, options: Mapping[str, Any]) -> bool:
+    """Whether a session uses TLS."""
+    settings = {**(auth() if auth else {}), **options}
+    return _text(settings, "security.protocol", "plaintext").endswith("ssl")
+
+
+def _text(settings: Mapping[str, Any], name: str, default: str) -> str:
+    """Return a setting as librdkafka reads it: in any case."""
+    return str(settings.get(name, default)).lower()
 
 
 def select(auth: Sequence[Auth] | None, broker: str, username: str | None) -> Auth | None:
@@ -163,6 +182,8 @@ def _hops_file() -> Path | None:
     if (folder / "auth.toml").exists():
         return folder / "auth.toml"
     settings = folder / "config.toml"
+    if settings.exists() and not settings.is_file():
+        return settings  # which hop cannot use either: say so
     try:
         return settings if "auth" in toml.load(settings) else None
     except FileNotFoundError:
@@ -205,8 +226,13 @@ def _explained(path: Path, hops_text: str) -> CredentialError:
 
 def _from_netrc(machines: Iterable[str]) -> Auth | None:
     path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
-    if not path.exists():
-        return None
+    try:
+        if not path.exists():
+            return None
+        if not path.is_file():
+            raise CredentialError(f"{path} is no file")
+    except OSError as error:
+        raise CredentialError(f"{path} cannot be read: {error.strerror}") from None
     if path.stat().st_mode & 0o077:
         raise CredentialError(f"{path} can be read by others; make it safe with: chmod 0600 {path}")
     try:
@@ -228,7 +254,7 @@ def _from_netrc(machines: Iterable[str]) -> Auth | None:
 
 def _from_environment() -> Auth | None:
     username, password = _variable("USERNAME"), _variable("PASSWORD")
-    if not username and not password:
+    if username is None and password is None:
         return None
     if not (username and password):
         missing = "PASSWORD" if username else "USERNAME"
@@ -249,12 +275,20 @@ def _variable(name: str) -> str | None:
     if value and path:
         raise CredentialError(f"both {_VARIABLES}{name} and {_VARIABLES}{name}_FILE are set")
     if not path:
-        return value
+        return value or None
+    # The path is not repeated: it may be the password itself, put into the wrong variable.
+    what = f"the file that {_VARIABLES}{name}_FILE names"
     try:
-        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
+        if not Path(path).is_file():
+            raise CredentialError(f"{what} does not exist, or is no file")
+        with open(path, encoding="utf-8-sig") as file:
+            secret = file.read(_LARGEST_SECRET).rstrip("\r\n")
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no UTF-8"
-        raise CredentialError(f"{_VARIABLES}{name}_FILE: {path} cannot be read: {reason}") from None
+        raise CredentialError(f"{what} cannot be read: {reason}") from None
+    if "\0" in secret:
+        raise CredentialError(f"{what} holds a zero byte; it should hold text")
+    return secret
 
 
 def _note(auth: Auth, origin: str) -> Auth:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 import hop.io
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaException, TopicPartition
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from hop.auth import Auth
 
-from . import credentials, rights
-from .errors import AuthenticationError, StreamError
-from .topics import admin_settings, advertised, list_topics, not_there
+from . import credentials, positions, topics
+from .errors import AuthenticationError, ClientError, StreamError
+from .inquiry import Inquiry
+from .probe import Finding, look
+from .rights import may_join, may_read
 
 __all__ = ["Check", "Patient", "examine"]
 
@@ -26,6 +33,8 @@ _NEW_CREDENTIAL = (
 )
 # Clocks that are kept by NTP differ by less.
 _CLOCK_SECONDS = 2.0
+# A topic may end with records that are no alerts, such as the marks of a transaction.
+_LAST_RECORDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,41 +79,60 @@ class Patient:
         Longest wait for one answer, in seconds.
     options
         Settings of librdkafka.
+    login
+        Who logs in, how, and where the credential came from.
     """
 
     brokers: Sequence[str]
-    auth: Auth | None
+    auth: Auth | None = field(repr=False)
     group: str
     topics: Sequence[str] = ()
     consumer_group: str | None = None
     timeout: float = 10.0
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    login: str = ""
 
 
 def examine(patient: Patient) -> Iterator[Check]:
     """Yield the checks in their order; stops where going on is pointless."""
     yield _credential(patient)
-    reached = []
-    for broker in patient.brokers:
-        for check in _network(broker, patient):
-            yield check
-        reached.append(check.passed is not False)
-    if not any(reached):
-        return
     try:
-        names = list_topics(patient.brokers, patient.auth, patient.timeout, patient.options)
+        inquiry = Inquiry(patient.brokers, patient.auth, patient.options, patient.login)
+    except ClientError as error:
+        yield Check("settings", False, *_said_and_mend(str(error)))
+        return
+    with inquiry:
+        reached = []
+        for broker in patient.brokers:
+            for check in _network(broker, patient, inquiry):
+                yield check
+            reached.append(check.passed is not False)
+        if any(reached):
+            yield from _behind_the_login(patient, inquiry)
+
+
+def _behind_the_login(patient: Patient, inquiry: Inquiry) -> Iterator[Check]:
+    try:
+        metadata = inquiry.metadata(patient.timeout)
     except StreamError as error:
         yield _refused(error, patient)
         return
     how = "accepted" if patient.auth else "not needed: the broker answers without one"
     yield Check("login", True, f"the credential is {how}")
-    yield from _advertised(patient)
-    wanted, check = _wanted(names, patient)
+    yield _brokers(topics.brokers(metadata), patient, inquiry)
+    wanted, check = _topics(topics.existing(metadata), patient)
     yield check
     if wanted:
-        readable = yield from _rights(wanted, patient)
-        yield from _group(patient)
-        yield from _newest(readable, patient)
+        readable, check = _rights(wanted, patient, inquiry)
+        yield check
+        yield _group(patient, inquiry)
+        yield from _alerts(readable, metadata, patient, inquiry)
+
+
+def _said_and_mend(sentence: str) -> tuple[str, str]:
+    """Take a sentence of `trouble` apart: its next step stands after the semicolon."""
+    said, _, mend = sentence.partition("; ")
+    return said, mend
 
 
 # -- the credential --------------------------------------------------------------------------------
@@ -124,7 +152,7 @@ def _credential(patient: Patient) -> Check:
 
 def _refused(error: StreamError, patient: Patient) -> Check:
     if not isinstance(error, AuthenticationError):
-        return Check("login", False, str(error), "see the page on connections that fail")
+        return Check("login", False, *_said_and_mend(str(error)))
     if patient.auth is None:
         return Check("login", False, str(error), _NEW_CREDENTIAL)
     origin = getattr(patient.auth, "origin", "auth=")
@@ -135,117 +163,79 @@ def _refused(error: StreamError, patient: Patient) -> Check:
 # -- the network -----------------------------------------------------------------------------------
 
 
-def _network(broker: str, patient: Patient) -> Iterator[Check]:
+def _network(broker: str, patient: Patient, inquiry: Inquiry) -> Iterator[Check]:
     """Look at the way to one broker; the last check tells whether it can be reached."""
-    host, _, port = broker.rpartition(":")
-    host = host.strip("[]")
     try:
-        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
-    except OSError as error:
-        mend = "compare the name with the server's documentation; is the machine online?"
-        reason = error.strerror or error
-        yield Check("name", False, f"{host} has no address: {reason}", mend)
+        found = look(broker, min(patient.timeout, 10.0), _authorities(patient))
+    except OSError as error:  # librdkafka has taken the file, so it may be good for it
+        yield Check("TLS", None, f"{broker}: not looked at: {error.strerror or error}")
         return
-    kinds = {socket.AF_INET: "v4", socket.AF_INET6: "v6"}
-    addresses = ", ".join(
-        f"{address[0]} ({kinds.get(family, family)})" for family, _, _, _, address in found
-    )
-    yield Check("name", True, f"{host} is {addresses}")
-    try:
-        connection = socket.create_connection((host, int(port)), min(patient.timeout, 10.0))
-    except OSError as error:
-        yield Check("TCP", False, f"{broker}: {_why(error)}", _mend_of(error))
+    host = broker.rpartition(":")[0].strip("[]")
+    said, mend = _said_and_mend(f"{broker}: {inquiry.trouble.explain(found, host)}")
+    if found.step == "name":
+        yield Check("name", False, said, mend)
         return
-    with connection:
-        yield Check("TCP", True, f"{broker} accepts connections")
-        yield _tls(connection, host, broker, patient)
+    yield Check("name", True, f"{host} is {_addresses(host)}")
+    if found.step in ("port", "silent"):
+        yield Check("TCP", False, said, mend)
+        return
+    yield Check("TCP", True, f"{broker} accepts connections")
+    yield _tls(broker, found, patient) or Check("TLS", False, said, mend)
 
 
-def _why(error: OSError) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "the port is closed (connection refused)"
-    if isinstance(error, TimeoutError):
-        return "nobody answers (timed out)"
-    return f"it cannot be reached: {error.strerror or error}"
-
-
-def _mend_of(error: OSError) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "is that the right port, and does the broker run?"
-    return "a firewall may be in between: ask whether this port is open from here"
-
-
-def _tls(connection: socket.socket, host: str, broker: str, patient: Patient) -> Check:
+def _authorities(patient: Patient) -> str | None:
+    """Return the file of the CAs with which to verify the server; None: take it as it is."""
+    if not _encrypted(patient) or credentials.risks(patient.auth, patient.options):
+        return None
     settings = {**(patient.auth() if patient.auth else {}), **patient.options}
-    encrypted = str(settings.get("security.protocol", "")).upper().endswith("SSL")
-    connection.settimeout(min(patient.timeout, 10.0) if encrypted else 2.0)
-    context = ssl.create_default_context(cafile=settings.get("ssl.ca.location"))
-    verified = not credentials.risks(patient.auth, patient.options)
-    if not (encrypted and verified):
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    own = {name for name in patient.options if str(name).startswith("ssl.")}
+    # Settings of the user's own, such as a client's certificate, are librdkafka's alone.
+    return None if own - {"ssl.ca.location"} else settings.get("ssl.ca.location")
+
+
+def _encrypted(patient: Patient) -> bool:
+    return credentials.is_encrypted(patient.auth, patient.options)
+
+
+def _addresses(host: str) -> str:
+    kinds = {socket.AF_INET: "v4", socket.AF_INET6: "v6"}
     try:
-        with context.wrap_socket(connection, server_hostname=host) as secured:
-            certificate: dict[str, Any] = secured.getpeercert() or {}
-    except OSError as error:  # SSLError is one
-        if not encrypted:
-            return Check("TLS", None, f"{broker} does not speak it, and neither does the session")
-        return _broken_tls(error, broker, settings)
-    if not encrypted:
-        said = f"{broker} speaks TLS, and the session does not: it has no credential"
-        return Check("TLS", False, said, _NEW_CREDENTIAL)
-    if not certificate:
-        return Check("TLS", None, f"{broker}: encrypted; who the server is was not verified")
-    signer = dict(pair[0] for pair in certificate["issuer"])
-    until = datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), timezone.utc)
-    by = signer.get("organizationName") or signer.get("commonName") or "nobody named"
-    return Check("TLS", True, f"{broker}: signed by {by}, valid until {until:%Y-%m-%d}")
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # it had one a moment ago
+        return "known"
+    return ", ".join(f"{address[0]} ({kinds.get(kind, kind)})" for kind, *_, address in found)
 
 
-def _broken_tls(error: OSError, broker: str, settings: Mapping[str, Any]) -> Check:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        said = f"{broker}: the certificate is not good: {error.verify_message}"
-        text = error.verify_message.lower()
-        if "expired" in text or "not yet valid" in text:
-            mend = "look at this machine's clock; if it is right, the server's owner must renew it"
-        elif "mismatch" in text or "match" in text:
-            mend = "use the name that the certificate is for; compare it with the documentation"
-        else:
-            mend = (
-                f"the CA in {settings.get('ssl.ca.location')} did not sign it: give the private "
-                "CA's file with ssl_ca_location="
-            )
-        return Check("TLS", False, said, mend)
-    if isinstance(error, TimeoutError):
-        said = f"{broker} accepts connections and never answers"
-        return Check("TLS", False, said, "is that a Kafka broker, and is a proxy in between?")
-    said = f"{broker} does not speak TLS, and the session does: it ended the handshake"
-    mend = 'take the broker\'s TLS port; a credential without TLS has protocol = "SASL_PLAINTEXT"'
-    return Check("TLS", False, said, mend)
+def _tls(broker: str, found: Finding, patient: Patient) -> Check | None:
+    """Return the check of a connection that is as it should be, else None."""
+    if not _encrypted(patient):
+        said = f"{broker} does not speak it, and neither does the session"
+        return Check("TLS", None, said) if found.step == "closed" else None
+    if found.step != "tls":
+        return None
+    if found.reason:
+        return Check("TLS", True, f"{broker}: {found.reason}")
+    return Check("TLS", None, f"{broker}: encrypted; who the server is was not verified here")
 
 
-def _advertised(patient: Patient) -> Iterator[Check]:
+def _brokers(found: Sequence[str], patient: Patient, inquiry: Inquiry) -> Check:
     """Look for brokers that the broker names and that cannot be reached from here."""
-    try:
-        found = advertised(patient.brokers, patient.auth, patient.timeout, patient.options)
-    except StreamError as error:
-        yield Check("brokers", None, str(error))
-        return
     for broker in [one for one in found if one not in patient.brokers]:
-        for check in _network(broker, patient):
+        for check in _network(broker, patient, inquiry):
             if check.passed is False:
-                mend = f"the broker advertises this address to its clients; {check.mend}"
-                yield Check("brokers", False, check.said, mend)
-                return
-    yield Check("brokers", True, f"all {len(found)} can be reached: {', '.join(found)}")
+                mend = f"the server tells its clients to go there; {check.mend}"
+                return Check("brokers", False, check.said, mend)
+    return Check("brokers", True, f"all {len(found)} can be reached: {', '.join(found)}")
 
 
 # -- topics and rights -----------------------------------------------------------------------------
 
 
-def _wanted(names: Sequence[str], patient: Patient) -> tuple[list[str], Check]:
-    ours = [name for name in names if name.startswith(f"{patient.group}.")]
+def _topics(names: Collection[str], patient: Patient) -> tuple[list[str], Check]:
+    """Return the topics to look at, and the check of them."""
+    ours = sorted(name for name in names if name.startswith(f"{patient.group}."))
     if missing := [topic for topic in patient.topics if topic not in names]:
-        said = not_there(missing, names, ", ".join(patient.brokers))
+        said = topics.not_there(missing, names, ", ".join(patient.brokers))
         mend = "topics that may not be read are hidden: ask their owner for the permission"
         return [one for one in patient.topics if one in names], Check("topics", False, said, mend)
     if not ours and not patient.topics:
@@ -257,106 +247,148 @@ def _wanted(names: Sequence[str], patient: Patient) -> tuple[list[str], Check]:
     return list(patient.topics or ours), Check("topics", True, said)
 
 
-def _rights(wanted: Sequence[str], patient: Patient) -> Any:
-    """Yield a check of the rights; return the topics that may be read."""
+def _rights(
+    wanted: Sequence[str], patient: Patient, inquiry: Inquiry
+) -> tuple[list[str], Check]:
+    """Return the topics that may be read, and the check of them."""
     try:
-        allowed = rights.may_read(
-            patient.brokers, patient.auth, wanted, patient.timeout, patient.options
-        )
+        allowed = may_read(inquiry, wanted, patient.timeout)
     except StreamError as error:
-        yield Check("reading", None, f"the broker does not tell who may read: {error}")
-        return list(wanted)
-    readable = [topic for topic in wanted if allowed[topic]]
-    if closed := [topic for topic in wanted if not allowed[topic]]:
+        said = f"the broker does not tell who may read: {error}"
+        return list(wanted), Check("reading", None, said)
+    if closed := [topic for topic in wanted if allowed[topic] is False]:
         said = f"not allowed for this credential: {', '.join(closed)}"
         mend = "ask the topics' owner for the permission to read, or take another credential"
-        yield Check("reading", False, said, mend)
-    else:
-        yield Check("reading", True, f"allowed: {', '.join(readable)}")
-    return readable
+        return [one for one in wanted if one not in closed], Check("reading", False, said, mend)
+    if None in allowed.values():
+        return list(wanted), Check("reading", None, "the broker does not tell who may read")
+    return list(wanted), Check("reading", True, f"allowed: {', '.join(wanted)}")
 
 
-def _group(patient: Patient) -> Iterator[Check]:
-    name = patient.consumer_group
+def _group(patient: Patient, inquiry: Inquiry) -> Check:
+    name, what = patient.consumer_group, "consumer group"
     if name is None:
         said = "none: every listener gets every alert, and a restart begins at start_at"
-        yield Check("consumer group", None, said, "give consumer_group= to go on after a restart")
-        return
+        return Check(what, None, said, "give consumer_group= to go on after a restart")
     try:
-        allowed = rights.may_join(
-            patient.brokers, patient.auth, name, patient.timeout, patient.options
-        )
+        allowed = may_join(inquiry, name, patient.timeout)
     except StreamError as error:
-        yield Check("consumer group", None, f"the broker does not tell who may join: {error}")
-        return
+        return Check(what, None, f"the broker does not tell who may join: {error}")
+    if allowed is None:
+        return Check(what, None, f'the broker does not tell who may join "{name}"')
     if allowed:
-        yield Check("consumer group", True, f'"{name}" may be joined')
-        return
+        return Check(what, True, f'"{name}" may be joined')
     user = patient.auth.username if patient.auth else "USER"
     mend = f'where groups begin with the user\'s name, call it "{user}-{name}"; or ask its owner'
-    yield Check("consumer group", False, f'"{name}" is not allowed for this credential', mend)
+    return Check(what, False, f'"{name}" is not allowed for this credential', mend)
 
 
 # -- alerts ----------------------------------------------------------------------------------------
 
 
-def _newest(topics: Sequence[str], patient: Patient) -> Iterator[Check]:
+@dataclass(slots=True)
+class Newest:
+    """The newest alert of a topic: seconds since 1970, or why there is none to be shown."""
+
+    at: float | None = None
+    by_the_broker: bool = False
+    error: str = ""
+    empty: bool = True
+    unread: set[int] = field(default_factory=set)
+
+
+def _alerts(
+    readable: Sequence[str], metadata: Any, patient: Patient, inquiry: Inquiry
+) -> Iterator[Check]:
     """Read the newest alert of each topic: how old it is, and whether the clocks agree."""
+    places = {topic: list(metadata.topics[topic].partitions) for topic in readable}
     try:
-        times = _times_of_the_newest(topics, patient)
+        found = _newest(places, patient, inquiry)
     except KafkaException as error:
         yield Check("alerts", False, f"they cannot be read: {error.args[0].str()}")
         return
     now = time.time()
-    ahead = max((at - now for at in times.values() if at is not None), default=None)
-    if ahead is None:
-        yield Check("clock", None, "there is no alert to compare it with")
-    elif ahead > _CLOCK_SECONDS:
-        said = f"the newest alert comes {ahead:.0f} s from the future: this clock is behind by that"
-        yield Check("clock", False, said, "let NTP set this machine's clock: timedatectl status")
-    else:
-        yield Check("clock", True, "no alert comes from the future")
-    for topic in topics:
-        at = times.get(topic)
-        said = "holds no alert" if at is None else f"newest alert {_ago(max(0.0, now - at))}"
-        yield Check("alerts", None if at is None else True, f"{topic}: {said}")
+    yield clock(found.values(), now)
+    for topic, newest in found.items():
+        yield age(topic, newest, now, patient.timeout)
 
 
-def _times_of_the_newest(topics: Sequence[str], patient: Patient) -> dict[str, float | None]:
-    """Return when the newest alert of each topic was sent, in seconds since 1970."""
+def clock(found: Collection[Newest], now: float) -> Check:
+    """Compare this machine's clock with what the alerts say: Kafka itself does not tell the time.
+
+    The time of an alert is the broker's, or the publisher's, as the topic is set.
+    """
+    known = [(one.at - now, one.by_the_broker) for one in found if one.at is not None]
+    if not known:
+        return Check("clock", None, "there is no alert to compare it with")
+    ahead, by_the_broker = max(known)
+    if ahead <= _CLOCK_SECONDS:
+        return Check("clock", True, "no alert comes from the future")
+    said = f"the newest alert comes {ahead:.0f} s from the future: "
+    mend = "let NTP set this machine's clock: timedatectl status"
+    if by_the_broker:
+        return Check("clock", False, f"{said}this clock is behind the broker's by that", mend)
+    return Check("clock", None, f"{said}this clock is behind, or its publisher's ahead", mend)
+
+
+def age(topic: str, newest: Newest, now: float, timeout: float) -> Check:
+    """Say how old a topic's newest alert is, or why that is not known."""
+    if newest.error:
+        mend = "the log says more: --debug, or logging.basicConfig(level=logging.DEBUG)"
+        return Check("alerts", False, f"{topic}: cannot be read: {newest.error}", mend)
+    if newest.at is not None:
+        return Check("alerts", True, f"{topic}: newest alert {_ago(max(0.0, now - newest.at))}")
+    if newest.empty:
+        return Check("alerts", None, f"{topic}: holds no alert")
+    if newest.unread:
+        return Check("alerts", None, f"{topic}: nothing came within {timeout:g} s")
+    return Check("alerts", None, f"{topic}: no alert among its last records, or without a time")
+
+
+def _newest(
+    places: Mapping[str, Sequence[int]], patient: Patient, inquiry: Inquiry
+) -> dict[str, Newest]:
     user = patient.auth.username if patient.auth else None
+    found = {topic: Newest() for topic in places}
     kafka = Consumer(
         {
-            **admin_settings(patient.brokers, patient.auth, patient.options),
+            **inquiry.settings,
             "group.id": hop.io._generate_group_id(user, 10),  # librdkafka demands one; unused
             "enable.auto.commit": False,
             "enable.partition.eof": True,
         }
     )
-    times: dict[str, float | None] = dict.fromkeys(topics)
-    end = time.monotonic() + patient.timeout
     try:
-        found = kafka.list_topics(timeout=patient.timeout).topics
-        unread = set()
-        places = []
-        for topic in topics:
-            for number in found[topic].partitions if topic in found else ():
-                place = TopicPartition(topic, number)
-                low, high = kafka.get_watermark_offsets(place, timeout=patient.timeout)
-                if low < high:
-                    unread.add((topic, number))
-                    places.append(TopicPartition(topic, number, high - 1))
-        kafka.assign(places)
-        while unread and time.monotonic() < end:
+        kafka.poll(0)
+        where = [(topic, number) for topic, numbers in places.items() for number in numbers]
+        starts = []
+        for (topic, number), (low, high) in positions.ends(kafka, where).items():
+            if low < high:
+                found[topic].empty = False
+                found[topic].unread.add(number)
+                starts.append(TopicPartition(topic, number, max(low, high - _LAST_RECORDS)))
+        kafka.assign(starts)
+        end = time.monotonic() + patient.timeout
+        while any(one.unread for one in found.values()) and time.monotonic() < end:
             for message in kafka.consume(100, 0.2):
-                name = str(message.topic())
-                unread.discard((name, message.partition()))
-                kind, stamp = message.timestamp()
-                if message.error() is None and kind != TIMESTAMP_NOT_AVAILABLE:
-                    times[name] = max(times[name] or 0.0, stamp / 1000)
+                if message.topic() in found:
+                    _note(found[message.topic()], message)
     finally:
         kafka.close()
-    return times
+    return found
+
+
+def _note(newest: Newest, message: Any) -> None:
+    error = message.error()
+    if error is not None:
+        newest.unread.discard(message.partition())
+        if error.code() != KafkaError._PARTITION_EOF:
+            newest.error = error.str()
+        return
+    kind, stamp = message.timestamp()
+    if kind != TIMESTAMP_NOT_AVAILABLE and stamp / 1000 >= (newest.at or 0.0):
+        newest.at = stamp / 1000
+        newest.by_the_broker = kind == TIMESTAMP_LOG_APPEND_TIME
 
 
 def _ago(seconds: float) -> str:

@@ -18,7 +18,7 @@ from .errors import DecodeError
 __all__ = ["consumer_group", "decode_json", "dialect"]
 
 # On these servers a consumer group belongs to the user with whose name it begins.
-_GROUPS_ARE_THE_USERS = ("scimma.org",)
+_GROUPS_ARE_THE_USERS = (".scimma.org",)
 
 
 def dialect(group: str) -> Dialect:

@@ -8,7 +8,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException, TopicPartition
 
-__all__ = ["Partition", "StartAt", "committed", "oldest", "starts"]
+__all__ = ["Partition", "StartAt", "committed", "ends", "oldest", "starts"]
 
 #: Full name of the topic, and number.
 Partition = tuple[str, int]
@@ -41,6 +41,13 @@ def starts(
     # A moment after the last alert is answered with "the end", which would move on.
     ahead = [one for one, offset in found.items() if offset < 0]
     return {**found, **_ask(kafka, dict.fromkeys(ahead, OFFSET_END))}
+
+
+def ends(kafka: Any, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
+    """Return the offsets of the oldest alert there is, and of the next one to come."""
+    oldest_ones = _ask(kafka, dict.fromkeys(partitions, OFFSET_BEGINNING))
+    next_ones = _ask(kafka, dict.fromkeys(partitions, OFFSET_END))
+    return {one: (oldest_ones[one], next_ones[one]) for one in partitions}
 
 
 def oldest(kafka: Any, partition: Partition) -> int:

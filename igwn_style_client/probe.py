@@ -56,7 +56,8 @@ class Finding:
         "closed": it was ended when we spoke TLS.  "untrusted", "expired", "early", "host",
         "certificate": what is wrong with the certificate.  "tls": nothing is wrong.
     reason
-        The system's own word for it; for a certificate its date, or the names it is for.
+        The system's own word for it; for a certificate its date, or the names it is for; for a
+        good one who signed it, and until when it is valid.
     """
 
     step: Step
@@ -97,8 +98,8 @@ def _look(
     place = (host.strip("[]"), int(port))
     try:
         socket.getaddrinfo(*place, type=socket.SOCK_STREAM)
-    except OSError as error:
-        found.append(Finding("name", error.strerror or str(error)))
+    except (OSError, UnicodeError) as error:
+        found.append(Finding("name", getattr(error, "strerror", None) or str(error)))
         return
     found.append(Finding("port", "no answer"))
     try:
@@ -119,7 +120,7 @@ def _speak(
     context: ssl.SSLContext,
 ) -> Finding:
     try:
-        _shake_hands(plain, place, end, context)
+        certificate = _shake_hands(plain, place, end, context)
     except ssl.SSLCertVerificationError as error:
         step = _CERTIFICATE.get(error.verify_code, "certificate")
         return Finding(step, _detail(step, place, end, ca) or error.verify_message)
@@ -127,7 +128,16 @@ def _speak(
         return Finding("silent")
     except OSError as error:
         return Finding("closed", error.strerror or str(error))
-    return Finding("tls")
+    return Finding("tls", _signature(certificate))
+
+
+def _signature(certificate: dict[str, Any]) -> str:
+    """Say who signed a certificate; empty for one that was not looked at."""
+    if not certificate:
+        return ""
+    signer = {name: value for pairs in certificate["issuer"] for name, value in pairs}
+    by = signer.get("organizationName") or signer.get("commonName") or "nobody named"
+    return f"signed by {by}, valid until {certificate['notAfter']}"
 
 
 def _shake_hands(

@@ -28,6 +28,7 @@ from .decoding import Decoder
 from .dialect import Dialect
 from .errors import BrokerUnreachable, StreamError, TopicNotFound, from_kafka, is_transient
 from .health import Counters
+from .inquiry import Inquiry
 from .positions import Partition, StartAt
 from .retry import RetryPolicy
 from .settings import LOGGER, options_for
@@ -47,6 +48,9 @@ _SETTINGS = {
     "auto.offset.reset": "error",
     # New topics and partitions are noticed within seconds.
     "topic.metadata.refresh.interval.ms": 5000,
+    # A broker that has just come back may name no brokers at all, not even itself: librdkafka then
+    # forgets the one it has, and by default asks the addresses it was given after five minutes.
+    "metadata.recovery.rebootstrap.trigger.ms": 10000,
     # Measured (docs/architecture.rst): without the first, a full queue stops fetching for a
     # second; with it, the second bounds memory at no cost.
     "fetch.queue.backoff.ms": 10,
@@ -54,6 +58,8 @@ _SETTINGS = {
     "queued.min.messages": 100000,
     "logger": LOGGER,
 }
+# What a broker, or librdkafka, says of a partition that is no longer there.
+_NO_PARTITION = (KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)
 _PIECE_SECONDS = 0.5
 _COMMIT_AGAIN_SECONDS = 0.5
 _KEEPER_SECONDS = 1.0
@@ -65,6 +71,8 @@ _CLOSE_SECONDS = 10.0
 _CLOSE_UNUSED_SECONDS = 0.5
 # For how long after a topic was made anew the group's mark may be one of the old topic.
 _DISTRUST_SECONDS = 60.0
+# How long the last commit waits to hear whether a topic is still the one that was read.
+_LAST_ASK_SECONDS = 0.5
 
 
 @dataclass
@@ -208,7 +216,9 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._kafka: Any = None
         self._commit_at = 0.0
         self._joined = False
+        self._inquiry: Inquiry | None = None
         self._identities: on_broker.Identities | None = None
+        self._closed_to_us: set[str] = set()
         self._known: set[Partition] | None = None
         self._live: dict[Partition, Watermark] = {}
         self._marks: dict[Partition, int] = {}
@@ -253,8 +263,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         if existing is None:
             return False
         self._trouble.reached()
-        if self.wants is not None:
-            self._topics = sorted({*self._topics, *filter(self.wants, existing)})
+        self._add_wanted(existing)
         found = {
             (topic, number)
             for topic in self._topics
@@ -277,10 +286,9 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 text = on_broker.not_there(missing, existing, self._names())
                 log.warning("%s; listening to the others", text)
         self._join(self._kafka, found)
-        if self._identities is None:
-            self._identities = on_broker.Identities(
-                self.broker_addresses, self.auth, self._conf.options
-            )
+        if self._inquiry is None:
+            self._inquiry = Inquiry(self.broker_addresses, self.auth, self._conf.options)
+            self._identities = on_broker.Identities(self._inquiry)
         self._joined = True
         self._contact = self._looked = time.monotonic()
         if self._keeper.ident is None:
@@ -391,16 +399,18 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
     def _first_marks(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """Return the group's marks; where it has none, make and commit them.
 
-        They are made for all partitions of a topic at once, whoever is assigned which: so a
-        partition without a mark beside one with a mark is younger than the group, and is read
-        from its beginning.  So is one whose mark the broker had and dropped: its topic was made
-        anew.  Of the broker's mark and ours the farther one counts: another member may have moved
-        it on, or the broker has refused for a while to take ours.
+        They are made for all partitions of a topic at once, and for all topics where all are
+        wanted, whoever is assigned which: so a partition without a mark beside one with a mark is
+        younger than the group, and is read from its beginning.  So is one whose mark the broker
+        had and dropped: its topic was made anew.  Of the broker's mark and ours the farther one
+        counts: another member may have moved it on, or the broker has refused for a while to take
+        ours.
         """
         known = self._known or set()
-        topics = {topic for topic, _ in partitions}
+        topics = {topic for topic, _ in (partitions if self.wants is None else known)}
         whole = set(partitions) | {one for one in known if one[0] in topics}
         marks = positions.committed(self._kafka, whole)
+        marked = topics if self.wants is not None and marks else {topic for topic, _ in marks}
         now = time.monotonic()
         for one in partitions:
             if self._distrusted.pop(one, 0.0) > now:
@@ -413,17 +423,16 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             {one: at for one, at in self._uncommitted.items() if one in whole and one not in marks}
         )
         unmarked = whole - marks.keys()
-        marked = {topic for topic, _ in marks}
         new = {
             one for one in unmarked if one[0] in marked or one not in known or one in self._marks
         }
         first = positions.starts(self._kafka, unmarked, self._start_at, new=new)
         self._uncommitted.update({one: at for one, at in first.items() if one in partitions})
-        self._commit_first_marks()
         # Those of other members only where they have not made one meanwhile: theirs may be lower.
+        # All in one request, so that nobody sees a part of them.
         if others := first.keys() - set(partitions):
             others -= positions.committed(self._kafka, others).keys()
-            self._commit({one: first[one] for one in others})
+        self._commit_first_marks({one: first[one] for one in others})
         return marks | first
 
     def _end(self, partitions: Collection[Partition]) -> list[Watermark]:
@@ -475,6 +484,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         if self._paused and self._backlog_bytes <= self._queue_bytes // 2:
             kafka.resume(kafka.assignment())
             self._paused = False
+        self._look_after(time.monotonic(), busy=bool(self._backlog))
         if self._backlog:
             if time.monotonic() - (self._counters.last_poll or 0.0) > _KEEPER_SECONDS:
                 self._tend()  # a member that does not poll is thrown out
@@ -485,19 +495,23 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             raise self._error
         if refused := self._trouble.conclusion():
             raise refused
-        for topic in self._identities.made_anew(self._topics) if self._identities else ():
-            self._forget_the_old(topic)
         first = kafka.poll(timeout)
-        self._counters.last_poll = now = time.monotonic()
-        busy = first is not None
-        if now - self._looked > (2 if busy else 1) * self._look_seconds():
-            self._look_around(now)
-        if not busy:
+        self._counters.last_poll = time.monotonic()
+        if first is None:
             return []
         messages = [first]
         if most > 1:
             messages += kafka.consume(most - 1, 0)
         return self._alerts(messages)
+
+    def _look_after(self, now: float, busy: bool) -> None:
+        """Notice what happens to topics and brokers, also while there is plenty to deliver."""
+        assert self._identities is not None  # noqa: S101  # `_open` made it
+        for topic in self._identities.made_anew(self._topics):
+            if self._forget_the_old(topic):
+                self._identities.accept(topic)
+        if now - self._looked > (2 if busy else 1) * self._look_seconds():
+            self._look_around(now)
 
     def _alerts(self, messages: Sequence[Message]) -> list[Alert]:
         alerts, errors = [], []
@@ -555,6 +569,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             self._skip_what_is_gone((topic, number))  # type: ignore[arg-type]
         elif is_transient(error):
             log.info("riding out: %s", error)
+        elif code == KafkaError.TOPIC_AUTHORIZATION_FAILED and self._goes_without(str(topic)):
+            log.warning('"%s" may not be read; listening to the others', topic)
         else:
             group = f'read as consumer group "{self._conf.group_id}"'
             self._error = self._trouble.not_allowed(error, f'read "{topic}"' if topic else group)
@@ -575,19 +591,48 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         else:
             self._read_anew(partition, oldest)
 
-    def _forget_the_old(self, topic: str) -> None:
-        """Read all of a topic that has taken the name of the one we knew."""
-        assert self._known is not None  # noqa: S101  # `_open` has seen the topics
-        for partition in [one for one in self._known if one[0] == topic]:
-            if partition in self._live:
-                try:
-                    self._read_anew(partition, positions.oldest(self._kafka, partition))
-                except KafkaException as error:  # the new one has fewer
-                    log.info("%s, partition %d: %s", *partition, error.args[0])
-            else:
-                self._known.discard(partition)
-                self._marks.pop(partition, None)
-                self._distrusted[partition] = time.monotonic() + _DISTRUST_SECONDS
+    def _goes_without(self, topic: str) -> bool:
+        """Leave a topic out that nobody named, and that may be seen and not read."""
+        if topic in self._closed_to_us:
+            return False  # a second word about it changes nothing
+        others = [one for one in self._topics if one != topic]
+        if self.wants is None or not others:
+            return False
+        self._closed_to_us.add(topic)
+        self._topics = others
+        self._drop([one for one in self._known or () if one[0] == topic])
+        if self._grouped:
+            self._join(self._kafka, ())
+        return True
+
+    def _forget_the_old(self, topic: str) -> bool:
+        """Read all of a topic that has taken the name of the one we knew; False: not yet."""
+        ours = [one for one in self._known or () if one[0] == topic]
+        oldest: dict[Partition, int] = {}
+        for partition in [one for one in ours if one in self._live]:
+            try:
+                oldest[partition] = positions.oldest(self._kafka, partition)
+            except KafkaException as error:
+                if error.args[0].code() not in _NO_PARTITION:
+                    log.warning('"%s" was made anew; its beginning is not known yet', topic)
+                    return False
+        for partition, offset in oldest.items():
+            self._read_anew(partition, offset)
+        gone = [one for one in ours if one not in oldest]
+        self._drop(gone)
+        self._distrusted.update(dict.fromkeys(gone, time.monotonic() + _DISTRUST_SECONDS))
+        return True
+
+    def _drop(self, partitions: Collection[Partition]) -> None:
+        """Know nothing of partitions any more."""
+        ended = self._end(partitions)
+        if ended and not self._grouped:  # in a group they are taken away
+            self._kafka.incremental_unassign([TopicPartition(*one.where) for one in ended])
+        for one in partitions:
+            self._marks.pop(one, None)
+            self._uncommitted.pop(one, None)
+            if self._known is not None:
+                self._known.discard(one)
 
     def _read_anew(self, partition: Partition, oldest: int) -> None:
         log.error('"%s", partition %d, was made anew; reading all of it', *partition)
@@ -648,8 +693,14 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._backlog_bytes = 0
         self._paused = False
         marks = {watermark.where: watermark.mark for watermark in live}
+        identities = self._identities if self._grouped and marks else None
 
         def leave() -> None:
+            if identities is not None:
+                # Those of a topic that was made anew just now would point into the new one.
+                for topic in identities.made_anew({one for one, _ in marks}, _LAST_ASK_SECONDS):
+                    for one in [one for one in marks if one[0] == topic]:
+                        marks[one] = self._marks[one] = _oldest_or_0(kafka, one)
             self._store_last(marks, kafka)
             end = time.monotonic() + patience
             while not self._commit(marks, kafka) and time.monotonic() < end:
@@ -681,24 +732,26 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         try:
             existing = on_broker.existing(self._kafka.list_topics(timeout=1.0))
         except KafkaException:
+            # Again soon: a consumer that only has lost its way should not be trusted for long.
+            self._looked = now - self._look_seconds() + min(5.0, self._stall / 3)
             if now - self._contact > self._stall:
                 raise BrokerUnreachable(
                     f"{self._names()} has not answered for {now - self._contact:.0f} s"
                 ) from None
             return
         self._in_touch()
-        if self.wants is not None:
-            self._add_topics([one for one in existing if self.wants(one)])
+        if self._add_wanted(existing) and self._grouped:
+            self._join(self._kafka, ())
         if not self._grouped:
             self._look_for_new(existing)
 
-    def _add_topics(self, wanted: Collection[str]) -> None:
-        """Read topics that have appeared: from their beginning, as all that is younger than us."""
-        if new := sorted(set(wanted) - set(self._topics)):
-            log.info("reading new topics too: %s", ", ".join(new))
+    def _add_wanted(self, existing: Collection[str]) -> list[str]:
+        """Add topics that have appeared, and return them."""
+        wanted = set(filter(self.wants, existing)) if self.wants is not None else set()
+        if new := sorted(wanted - set(self._topics) - self._closed_to_us):
+            log.info("reading these topics too: %s", ", ".join(new))
             self._topics += new
-            if self._grouped:
-                self._join(self._kafka, ())
+        return new
 
     def _look_for_new(self, existing: Mapping[str, Any]) -> None:
         new = {
@@ -730,9 +783,10 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 except KafkaException as error:  # the partition is just being taken away
                     log.info("the marks could not be stored: %s", error.args[0])
 
-    def _commit_first_marks(self) -> None:
+    def _commit_first_marks(self, others: Mapping[Partition, int] | None = None) -> None:
         """Commit the marks that librdkafka would not: the first ones, and those that went back."""
-        if time.monotonic() >= self._commit_at and self._commit(self._uncommitted):
+        now = time.monotonic()
+        if now >= self._commit_at and self._commit({**self._uncommitted, **(others or {})}):
             self._uncommitted.clear()
         self._commit_at = time.monotonic() + _COMMIT_AGAIN_SECONDS if self._uncommitted else 0.0
 
@@ -775,7 +829,10 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             with self._baton:
                 if self._away_since == since and self._joined and self._error is None:
                     try:
+                        self._look_after(time.monotonic(), busy=True)
                         self._tend()
+                    except StreamError as error:
+                        self._error = error
                     except KafkaException as error:
                         self._error = from_kafka(error.args[0], f"waiting at {self._names()}")
                     except Exception as error:  # whatever it is, `take` is to raise it
@@ -813,6 +870,9 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             self._keeper.join()
         with self._baton:
             self._retire(_CLOSE_SECONDS)
+            inquiry, self._inquiry, self._identities = self._inquiry, None, None
+            if inquiry is not None:
+                inquiry.close()
             self._counters.state = "idle"
 
 
@@ -826,3 +886,10 @@ def _make_safe(message: Message) -> None:
         message.headers()
     except SystemError:
         message.set_headers([("_format", b"unreadable headers (a name is no UTF-8)")])
+
+
+def _oldest_or_0(kafka: Any, partition: Partition) -> int:
+    try:
+        return positions.oldest(kafka, partition)
+    except KafkaException:
+        return 0  # what is gone there is reported to the next reader

@@ -3,89 +3,71 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NoAnswer
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
-from hop.auth import Auth
+from confluent_kafka import KafkaError, KafkaException
 
-from .errors import StreamError, from_kafka, is_transient
-from .topics import admin_settings
+from .errors import BrokerUnreachable, from_kafka, is_transient
+from .inquiry import Inquiry
 
 __all__ = ["may_join", "may_read"]
 
-_AGAIN_SECONDS = 0.2
 _REFUSED = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
     KafkaError.UNKNOWN_TOPIC_OR_PART,  # what may not be seen does not exist for us
 }
+_AGAIN_SECONDS = 0.2
 
 
-def may_read(
-    brokers: Sequence[str],
-    auth: Auth | None,
-    topics: Collection[str],
-    timeout: float,
-    options: Mapping[str, Any] | None = None,
-) -> dict[str, bool]:
-    """Return whether topics, by their full names, may be read.
+def may_read(inquiry: Inquiry, topics: Collection[str], timeout: float) -> dict[str, bool | None]:
+    """Return whether topics, by their full names, may be read; None where the broker is silent.
 
     Raises
     ------
     StreamError
-        The broker did not tell in `timeout` seconds.
+        No answer in `timeout` seconds.
     """
     if not topics:
         return {}
-    admin = _admin(brokers, auth, options)  # a name: without one nobody answers
-    asked = admin.describe_topics(
-        TopicCollection(list(topics)), include_authorized_operations=True, request_timeout=timeout
-    )
-    where = ", ".join(brokers)
-    return {topic: _allowed(answer, f"{where}: {topic}") for topic, answer in asked.items()}
+    end = time.monotonic() + timeout
+    asked = inquiry.topics(topics, rights=True)
+    try:
+        return {topic: _may(answer, end, inquiry) for topic, answer in asked.items()}
+    except KafkaException as error:
+        raise from_kafka(error.args[0], inquiry.where) from error
 
 
-def may_join(
-    brokers: Sequence[str],
-    auth: Auth | None,
-    consumer_group: str,
-    timeout: float,
-    options: Mapping[str, Any] | None = None,
-) -> bool:
-    """Return whether a consumer group may be joined, and its marks be kept.
+def may_join(inquiry: Inquiry, consumer_group: str, timeout: float) -> bool | None:
+    """Return whether a consumer group may be joined; None where the broker is silent about it.
 
     Raises
     ------
     StreamError
-        The broker did not tell in `timeout` seconds.
+        No answer in `timeout` seconds.
     """
-    admin = _admin(brokers, auth, options)
     end = time.monotonic() + timeout
     while True:
-        asked = admin.describe_consumer_groups(
-            [consumer_group], include_authorized_operations=True, request_timeout=timeout
-        )
         try:
-            return _allowed(asked[consumer_group], f"{', '.join(brokers)}: {consumer_group}")
-        except StreamError as error:  # a broker that loads its groups says so, and to come again
-            passing = error.error is not None and is_transient(error.error)
-            if not passing or time.monotonic() > end:
-                raise
+            return _may(inquiry.group(consumer_group), end, inquiry)
+        except KafkaException as error:
+            # A broker that loads its groups says so, and to come again.
+            if not is_transient(error.args[0]) or time.monotonic() > end:
+                raise from_kafka(error.args[0], inquiry.where) from error
             time.sleep(_AGAIN_SECONDS)
 
 
-def _admin(brokers: Sequence[str], auth: Auth | None, options: Mapping[str, Any] | None) -> Any:
-    return AdminClient(admin_settings(brokers, auth, options or {}))
-
-
-def _allowed(answer: Future[Any], what: str) -> bool:
+def _may(answer: Future[Any], end: float, inquiry: Inquiry) -> bool | None:
     try:
-        operations = answer.result().authorized_operations
+        allowed = answer.result(max(0.0, end - time.monotonic())).authorized_operations
+    except NoAnswer:
+        raise BrokerUnreachable(f"{inquiry.where} does not answer that question") from None
     except KafkaException as error:
         if error.args[0].code() in _REFUSED:
             return False
-        raise from_kafka(error.args[0], what) from error
-    return operations is None or any(one.name == "READ" for one in operations)
+        raise
+    # By name: the enumeration itself is no public part of confluent_kafka.
+    return None if allowed is None else any(one.name == "READ" for one in allowed)

@@ -17,8 +17,11 @@ REFUSED = frozenset(
         "enable.auto.commit",
         "enable.auto.offset.store",
         "enable.idempotence",
+        "error_cb",
         "group.id",
+        "logger",
         "metadata.broker.list",
+        "oauth_cb",
         "partition.assignment.strategy",
     }
 )
@@ -30,14 +33,14 @@ _OF_ONE_SIDE = {
                  "transaction"),
     "consumer": ("check.crcs", "coordinator.", "enable.partition.eof", "fetch.", "group.",
                  "heartbeat.", "isolation.", "max.partition.", "max.poll.", "offset.",
-                 "queued.", "session.", "stall."),
+                 "on_commit", "queued.", "session.", "stall."),
 }  # fmt: skip
 
 
 def options_for(side: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of librdkafka for one side: "consumer", "producer" or "admin"."""
     others = [start for of, starts in _OF_ONE_SIDE.items() if of != side for start in starts]
-    return {name: value for name, value in options.items() if not name.startswith(tuple(others))}
+    return {name: one for name, one in options.items() if not str(name).startswith(tuple(others))}
 
 
 def settle_seconds(options: Mapping[str, Any]) -> float:
@@ -46,7 +49,10 @@ def settle_seconds(options: Mapping[str, Any]) -> float:
     Less than the session of 45 s for which Kafka holds up the group's other members, and less than
     `max.poll.interval.ms`, after which it throws out a member that has not answered.
     """
-    return min(30.0, float(options.get("max.poll.interval.ms", 300_000)) / 2000)
+    try:
+        return min(30.0, float(options.get("max.poll.interval.ms", 300_000)) / 2000)
+    except (TypeError, ValueError):
+        return 30.0  # librdkafka says what is wrong with it
 
 
 class _Logger(logging.LoggerAdapter):  # type: ignore[type-arg]  # none before Python 3.11

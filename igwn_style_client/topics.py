@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NoAnswer
 from difflib import get_close_matches
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
-from hop.auth import Auth
+from .inquiry import Inquiry
 
-from . import bearer
-from .errors import from_kafka
-from .settings import LOGGER, options_for
-from .trouble import Trouble
+__all__ = ["Identities", "brokers", "existing", "not_there"]
 
-__all__ = [
-    "Identities",
-    "admin_settings",
-    "advertised",
-    "existing",
-    "list_topics",
-    "not_there",
-]
-
-log = logging.getLogger(__name__)
-
-_PIECE_SECONDS = 0.5
-_CLOSE_SECONDS = 0.5
-_ANSWER_SECONDS = 10.0
 # How soon a topic that was made anew is noticed; what was read of it until then comes again.
 _ASK_SECONDS = 5.0
+# What a broker says that knows no identities.
+_NONE = "AAAAAAAAAAAAAAAAAAAAAA"
 
 
 class Identities:
@@ -43,96 +25,63 @@ class Identities:
     Offsets cannot: once the new topic is longer than the old one was, the old mark points into the
     middle of it.  Kafka gives each topic an identity of its own.
 
-    It asks by a connection beside the consumer's, and waits for nobody.  One thread at a time.
+    One thread at a time.
 
     Parameters
     ----------
-    brokers
-        Addresses as "host:port".
-    auth
-        The credential; None for an unauthenticated session.
-    options
-        Settings of librdkafka.
+    inquiry
+        Asks, beside the consumer, so that nobody waits.
     """
 
-    def __init__(
-        self, brokers: Sequence[str], auth: Auth | None, options: Mapping[str, Any]
-    ) -> None:
-        self._admin = AdminClient(admin_settings(brokers, auth, options))
+    def __init__(self, inquiry: Inquiry) -> None:
+        self._inquiry = inquiry
         self._asked: dict[str, Future[Any]] = {}
         self._ask_at = 0.0
         self._known: dict[str, str] = {}
+        self._found: dict[str, str] = {}
 
-    def made_anew(self, topics: Collection[str]) -> set[str]:
-        """Return those of the topics that are others than before; ask again every few seconds."""
-        anew = {topic for topic, answer in self._asked.items() if self._is_new(topic, answer)}
-        self._asked = {topic: one for topic, one in self._asked.items() if not one.done()}
+    def made_anew(self, topics: Collection[str], wait: float = 0.0) -> list[str]:
+        """Return those of the topics that are others than before, until `accept` is called.
+
+        Asks again every few seconds; with `wait` it asks now, and waits so long for the answers.
+        """
         now = time.monotonic()
-        if not self._asked and now >= self._ask_at:
+        if wait or (now >= self._ask_at and all(one.done() for one in self._asked.values())):
+            self._take_answers(0.0)
             self._ask_at = now + _ASK_SECONDS
-            self._admin.poll(0)
-            self._asked = self._admin.describe_topics(
-                TopicCollection(list(topics)), request_timeout=_ANSWER_SECONDS
-            )
-        return anew
+            self._asked = self._inquiry.topics(topics)
+        self._take_answers(wait)
+        return [topic for topic, one in self._found.items() if one != self._known[topic]]
 
-    def _is_new(self, topic: str, answer: Future[Any]) -> bool:
-        if not answer.done() or answer.exception() is not None:
-            return False  # the topic is away, or the broker is: the next answer counts
-        identity = str(answer.result().topic_id)
-        known = self._known.setdefault(topic, identity)
-        self._known[topic] = identity
-        return known != identity
-
-
-def list_topics(
-    brokers: Sequence[str],
-    auth: Auth | None,
-    timeout: float,
-    options: Mapping[str, Any] | None = None,
-    login: str = "",
-) -> list[str]:
-    """Return the full names of all topics that the broker shows, sorted.
-
-    Raises
-    ------
-    StreamError
-        No answer in `timeout` seconds, or a refusal.
-    CredentialError
-        The credential's command for tokens fails.
-    """
-    trouble = Trouble(brokers, auth, login, options)
-    # A little earlier than promised, for closing takes its time too.
-    trouble.expect(timeout - min(_CLOSE_SECONDS, timeout / 10))
-    settings = admin_settings(brokers, auth, options or {}, trouble.note)
-    try:
-        held = [AdminClient(settings)]
-    except KafkaException as error:
-        raise trouble.settings_refused(error.args[0]) from error
-    end = time.monotonic() + timeout
-    try:
-        while True:
-            piece = max(0.001, min(_PIECE_SECONDS, end - time.monotonic()))
+    def _take_answers(self, wait: float) -> None:
+        end = time.monotonic() + wait
+        for topic, answer in list(self._asked.items()):
             try:
-                return sorted(existing(held[0].list_topics(timeout=piece)))
-            except KafkaException as error:
-                held[0].poll(0)  # only a poll tells of a refused credential
-                if conclusion := trouble.conclusion():
-                    raise conclusion from error
-    finally:
-        _let_go(held)
+                identity = str(answer.result(max(0.0, end - time.monotonic())).topic_id)
+            except NoAnswer:
+                continue
+            except Exception:  # it is away, or the broker is: the next answer counts
+                del self._asked[topic]
+                continue
+            del self._asked[topic]
+            if identity != _NONE:
+                self._known.setdefault(topic, identity)
+                self._found[topic] = identity
 
-
-def _let_go(held: list[AdminClient]) -> None:
-    """Close, which takes as long as a name server that does not answer: wait a little only."""
-    closing = threading.Thread(target=held.clear, name="alert-topics", daemon=True)
-    closing.start()
-    closing.join(_CLOSE_SECONDS)
+    def accept(self, topic: str) -> None:
+        """Take the topic that is there now for the one we know."""
+        self._known[topic] = self._found[topic]
 
 
 def existing(metadata: Any) -> dict[str, Any]:
     """Return the topics of the broker's answer, without those that it only names as missing."""
     return {name: topic for name, topic in metadata.topics.items() if topic.error is None}
+
+
+def brokers(metadata: Any) -> list[str]:
+    """Return the addresses, as "host:port", by which the brokers want to be reached."""
+    hosts = [(str(one.host), one.port) for one in metadata.brokers.values()]
+    return sorted(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in hosts)
 
 
 def not_there(topics: Sequence[str], existing: Collection[str], where: str) -> str:
@@ -144,36 +93,3 @@ def not_there(topics: Sequence[str], existing: Collection[str], where: str) -> s
     near = {close for topic in topics for close in get_close_matches(topic, ours)}
     hint = f"; there is {', '.join(sorted(near))}" if near else ""
     return f"{names} {verb} not exist on {where}{hint}"
-
-
-def advertised(
-    brokers: Sequence[str],
-    auth: Auth | None,
-    timeout: float,
-    options: Mapping[str, Any] | None = None,
-) -> list[str]:
-    """Return the addresses, as "host:port", by which the brokers want to be reached."""
-    admin = AdminClient(admin_settings(brokers, auth, options or {}))
-    try:
-        found = admin.list_topics(timeout=timeout).brokers.values()
-    except KafkaException as error:
-        raise from_kafka(error.args[0], ", ".join(brokers)) from error
-    hosts = [(str(one.host), one.port) for one in found]
-    return sorted(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in hosts)
-
-
-def admin_settings(
-    brokers: Sequence[str],
-    auth: Auth | None,
-    options: Mapping[str, Any],
-    on_error: Callable[[KafkaError], None] = lambda _error: None,
-) -> dict[str, Any]:
-    """Return librdkafka's settings for a connection that asks about the broker itself."""
-    return {
-        "bootstrap.servers": ",".join(brokers),
-        "error_cb": on_error,
-        "logger": LOGGER,
-        **(auth() if auth else {}),
-        **bearer.settings_of(auth),
-        **options_for("admin", options),
-    }

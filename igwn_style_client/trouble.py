@@ -239,7 +239,7 @@ class Trouble:
 
     def _reason(self, broker: str) -> str:
         found, said = self._found.get(broker), self._said.get(broker)
-        if found is not None and (reason := self._as_found(found, broker.rpartition(":")[0])):
+        if found is not None and (reason := self.explain(found, broker.rpartition(":")[0])):
             return reason
         if said is None:
             return "it can be connected to, but has not answered in time"
@@ -251,8 +251,8 @@ class Trouble:
             return _port(last)
         return f"{text} ({said.name()})"
 
-    def _as_found(self, found: Finding, host: str) -> str:
-        """Put a finding into words; empty where it explains nothing."""
+    def explain(self, found: Finding, host: str) -> str:
+        """Put a finding into words, the next step after a semicolon; empty where all is well."""
         whose = "TLS: the server's certificate"
         plain = f"this session has no credential{'' if self._auth else ' (noauth=True?)'}"
         if self._auth is not None:
