@@ -631,3 +631,39 @@ def test_the_end_of_the_program_does_not_wait_for_what_was_given_up(world):
         timeout=60,
     )
     assert time.time() - float(run.stdout) < 3, run.stderr
+
+
+def test_what_was_given_up_does_not_go_out_later(broker_of_my_own, group):
+    kafka = broker_of_my_own
+    kafka.create_topics(f"{group}.superevent")
+    kafka.kill()
+    with client(server=kafka.url, noauth=True, group=group, publish_timeout=2) as alerts:
+        for number in range(2):
+            with pytest.raises(PublishError) as raised:
+                alerts.publish("superevent", number)
+            assert type(raised.value.__cause__) is BrokerUnreachable
+            assert raised.value.unconfirmed == [(f"{group}.superevent", number)]
+        kafka.start()
+
+        def arrives():
+            try:
+                alerts.publish("superevent", "again")
+            except PublishError:
+                return False
+            return True
+
+        wait_until(arrives, what="a broker that takes an alert")
+    # What was sent while it came up may be there as often as it was sent; the given up are not.
+    assert {record.value() for record in kafka.records(f"{group}.superevent")} == {b'"again"'}
+
+
+def test_a_topic_that_is_made_after_all(kafka, group):
+    kafka.create_topics(f"{group}.other")
+    with client(server=kafka.url, noauth=True, group=group) as alerts:
+        alerts.publish("other", 1)
+        with pytest.raises(PublishError) as raised:
+            alerts.publish("superevent", 1)
+        assert type(raised.value.__cause__) is TopicNotFound
+        kafka.create_topics(f"{group}.superevent")
+        alerts.publish("superevent", 2)
+    assert [record.value() for record in kafka.records(f"{group}.superevent")] == [b"2"]
