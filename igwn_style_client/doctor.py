@@ -247,9 +247,7 @@ def _topics(names: Collection[str], patient: Patient) -> tuple[list[str], Check]
     return list(patient.topics or ours), Check("topics", True, said)
 
 
-def _rights(
-    wanted: Sequence[str], patient: Patient, inquiry: Inquiry
-) -> tuple[list[str], Check]:
+def _rights(wanted: Sequence[str], patient: Patient, inquiry: Inquiry) -> tuple[list[str], Check]:
     """Return the topics that may be read, and the check of them."""
     try:
         allowed = may_read(inquiry, wanted, patient.timeout)
@@ -371,8 +369,9 @@ def _newest(
         end = time.monotonic() + patient.timeout
         while any(one.unread for one in found.values()) and time.monotonic() < end:
             for message in kafka.consume(100, 0.2):
-                if message.topic() in found:
-                    _note(found[message.topic()], message)
+                name = str(message.topic())
+                if name in found:
+                    _note(found[name], message)
     finally:
         kafka.close()
     return found

@@ -619,6 +619,12 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         for partition, offset in oldest.items():
             self._read_anew(partition, offset)
         gone = [one for one in ours if one not in oldest]
+        if self._grouped:
+            # Those the group has not taken away yet, and may never take away if they come back.
+            for partition in [one for one in gone if one in self._live]:
+                gone.remove(partition)
+                self._read_anew(partition, 0)
+                self._uncommitted.pop(partition)
         self._drop(gone)
         self._distrusted.update(dict.fromkeys(gone, time.monotonic() + _DISTRUST_SECONDS))
         return True

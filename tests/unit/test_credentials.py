@@ -436,7 +436,7 @@ def test_the_mechanism_may_be_chosen(environment, mechanism):
             {"USERNAME": "me", "PASSWORD": SECRET, "PASSWORD_FILE": SECRET},
             "both IGWN_STYLE_CLIENT_PASSWORD and IGWN_STYLE_CLIENT_PASSWORD_FILE are set",
         ),
-        ({"USERNAME": "me", "PASSWORD_FILE": "/no/such"}, "/no/such cannot be read: No such file"),
+        ({"USERNAME": "me", "PASSWORD_FILE": "/no/such"}, "PASSWORD_FILE names does not exist"),
         (
             {"USERNAME": "me", "PASSWORD": SECRET, "MECHANISM": "GSSAPI"},
             "MECHANISM must be one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512: GSSAPI",
