@@ -54,13 +54,13 @@ def told(broker, group):
 
 
 @contextmanager
-def listening(alerts, callback, topics, seconds=30):
+def listening(alerts, callback, topics, seconds=30, **more):
     """Listen in a thread, from the moment the block begins to its end."""
     raised = []
 
     def run():
         try:
-            alerts.listen(callback, topics)
+            alerts.listen(callback, topics, **more)
         except BaseException as error:
             raised.append(error)
 

@@ -12,7 +12,8 @@ from confluent_kafka.admin import AdminClient
 
 from igwn_style_client.archive import Archive
 from tests.kafka import odd_messages, scenarios
-from tests.kafka.counting import Members, Publisher
+from tests.kafka.counting import Members, Publisher, astronomer
+from tests.listener import Listener
 from tests.listening import connect, listening
 from tests.waiting import wait_until
 
@@ -536,6 +537,85 @@ class TestRow12WhileTheGroupIsAway:
 
 
 GROUPED = pytest.mark.parametrize("grouped", [True, False], ids=["group", "broadcast"])
+
+
+class TestRow12AllTopicsOfTheGroup:
+    """With ``listen(None)``."""
+
+    def test_a_new_topic_is_met_first_by_a_member_that_starts(self, kafka, group, connect):
+        """It has no mark, and is younger than the group all the same."""
+        kafka.create_topics(f"{group}.superevent")
+        got = []
+
+        def take(topic, payload):
+            got.append((topic, payload["n"]))
+
+        with listening(connect(consumer_group=group), take, None):
+            Publisher(kafka, f"{group}.superevent", 1).send(1)
+            wait_until(lambda: got, what="the first alert")
+        kafka.create_topics(f"{group}.new")
+        Publisher(kafka, f"{group}.new", 1).send(3)
+        with listening(connect(consumer_group=group), take, None):
+            wait_until(lambda: len(got) == 4, 20, "the new topic")
+        assert got[1:] == [("new", n) for n in range(3)]
+
+    @GROUPED
+    def test_a_topic_that_may_not_be_read_ends_nobody(self, kafka, group, grouped):
+        kafka.create_topics(f"{group}.superevent")
+        told = {**astronomer(kafka), "group": group, "consumer_group": group if grouped else None}
+        with Listener(None, set_aside=False, **told) as listener:
+            listener.wait_for("ready")
+            kafka.acl("astronomer", "write", topic=f"{group}.closed")
+            kafka.create_topics(f"{group}.closed")
+            wait_until(
+                lambda: "may not be read; listening to the others" in "".join(listener.errors),
+                what="a warning",
+            )
+            Publisher(kafka, f"{group}.superevent", 1).send(2)
+            listener.wait_for("done", 2)
+            assert "".join(listener.errors).count("may not be read") == 1
+
+
+class TestRow12TopicsMadeAnew:
+    @pytest.mark.parametrize("workers", [1, 4])
+    def test_stopped_before_it_was_noticed(self, kafka, group, connect, workers):
+        """The marks would point into the middle of the new topic."""
+        topic = f"{group}.superevent"
+        kafka.create_topics(topic)
+        got = []
+
+        def take(topic, payload):
+            got.append(payload["n"])
+
+        alerts = connect(consumer_group=group, start_at="earliest")
+        with listening(alerts, take, "superevent", workers=workers):
+            Publisher(kafka, topic, 1).send(50)
+            wait_until(lambda: len(got) == 50, what="the old topic")
+            kafka.delete_topics(topic)
+            kafka.create_topics(topic)
+            Publisher(kafka, topic, 1, first=1000).send(200)
+            wait_until(lambda: any(n >= 1000 for n in got), what="something of the new one")
+        with listening(connect(consumer_group=group), take, "superevent"):
+            wait_until(lambda: {*range(1000, 1200)} <= {*got}, 20, "all of the new topic")
+
+    @GROUPED
+    def test_with_fewer_partitions_that_come_back(self, kafka, group, connect, grouped):
+        topic = f"{group}.superevent"
+        kafka.create_topics(topic, partitions=2)
+        got = []
+        alerts = connect(consumer_group=group if grouped else None, start_at="earliest")
+        with listening(alerts, lambda topic, payload: got.append(payload["n"]), "superevent"):
+            Publisher(kafka, topic, 2).send(40)
+            wait_until(lambda: len(got) == 40, what="the old topic")
+            kafka.delete_topics(topic)
+            kafka.create_topics(topic, partitions=1)
+            publisher = Publisher(kafka, topic, 1, first=1000)
+            publisher.send(30)
+            wait_until(lambda: {*range(1000, 1030)} <= {*got}, 30, "the new topic")
+            kafka.add_partitions(topic, 2)
+            publisher.connect(2)
+            publisher.send(30, partition=1)
+            wait_until(lambda: {*range(1030, 1060)} <= {*got}, 40, "the partition that came back")
 
 
 class TestRow13BrokersThatDieOrDoNotAnswer:
