@@ -131,7 +131,7 @@ def _behind_the_login(patient: Patient, inquiry: Inquiry) -> Iterator[Check]:
 
 def _said_and_mend(sentence: str) -> tuple[str, str]:
     """Take a sentence of `trouble` apart: its next step stands after the semicolon."""
-    said, _, mend = sentence.partition("; ")
+    said, _, mend = sentence.replace(": TLS: ", ": ", 1).partition("; ")
     return said, mend
 
 

@@ -163,16 +163,17 @@ class Trouble:
         else:
             each = "; ".join(f"{broker}: {reason}" for broker, reason in reasons.items())
             text = f"{verb} {self._names}{within}. {each}"
-        return BrokerUnreachable(self._clean(text), error)
+        return BrokerUnreachable(text, error)
 
     def not_allowed(self, error: KafkaError, doing: str) -> StreamError:
         """Translate an error of the broker for what was tried, such as ``read "topic"``."""
         if kind_of(error) is AuthorizationError:
             who = self._login or "a session without a login"
             text = (
-                f"not allowed to {doing} on {self._names}, as {who}: {_ask(error)} ({error.str()})"
+                f"not allowed to {doing} on {self._names}, as {who}: {_ask(error)} "
+                f"({self._clean(error.str())})"
             )
-            return AuthorizationError(self._clean(text), error)
+            return AuthorizationError(text, error)
         return from_kafka(error, f"could not {doing} on {self._names}")
 
     def settings_refused(self, error: KafkaError) -> ClientError:
@@ -187,6 +188,7 @@ class Trouble:
     def _refusal(self, error: KafkaError) -> StreamError:
         event = _EVENT.fullmatch(error.str())
         where, text = (event["address"], event["text"]) if event else (self._names, error.str())
+        text = self._clean(text)
         if text.startswith(_NO_TOKEN):
             source = self._auth.token_endpoint if self._auth else None
             reason = text.removeprefix(_NO_TOKEN)
@@ -195,7 +197,7 @@ class Trouble:
             )
         else:
             said = f"{where} refused the login of {self._login}: {self._why_refused(text)}"
-        return AuthenticationError(self._clean(said), error)
+        return AuthenticationError(said, error)
 
     def _why_refused(self, text: str) -> str:
         mechanism = self._auth.mechanism if self._auth else "this mechanism"
@@ -243,7 +245,7 @@ class Trouble:
             return reason
         if said is None:
             return "it can be connected to, but has not answered in time"
-        text = _text(said)
+        text = self._clean(_text(said))
         last = text.rpartition(": ")[2]
         if said.code() == KafkaError._RESOLVE:
             return _name(last)
@@ -282,6 +284,7 @@ class Trouble:
         return words[found.step]
 
     def _clean(self, text: str) -> str:
+        """Mask the secret in what others say; in words of ours it would be told by its absence."""
         return text.replace(self._secret, "...") if self._secret else text
 
 

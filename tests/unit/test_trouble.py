@@ -66,6 +66,13 @@ def test_a_refused_login(text, says):
     assert error.error.code() == KafkaError._AUTHENTICATION
 
 
+def test_a_secret_is_not_masked_in_words_of_ours():
+    """A password "wrong" would show in the gap that it leaves."""
+    told = Trouble(["host:9092"], Auth("astronomer", "wrong"))
+    told.note(event("_AUTHENTICATION", "SASL authentication error: refused"))
+    assert "the user name or the password is wrong" in str(told.conclusion())
+
+
 def test_a_secret_in_what_others_say_is_masked():
     told = trouble(method="PLAIN")
     told.note(event("_AUTHENTICATION", f"SASL authentication error: {SECRET} is wrong"))
