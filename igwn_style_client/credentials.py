@@ -179,7 +179,7 @@ def _with_ca(auth: Auth, location: str) -> Auth:
 def _hops_file() -> Path | None:
     """Return where hop keeps credentials: auth.toml, or config.toml in its older layout."""
     folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "hop"
-    if (folder / "auth.toml").exists():
+    if os.path.lexists(folder / "auth.toml"):  # also a link that leads nowhere
         return folder / "auth.toml"
     settings = folder / "config.toml"
     if settings.exists() and not settings.is_file():
@@ -227,10 +227,10 @@ def _explained(path: Path, hops_text: str) -> CredentialError:
 def _from_netrc(machines: Iterable[str]) -> Auth | None:
     path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
     try:
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         if not path.is_file():
-            raise CredentialError(f"{path} is no file")
+            raise CredentialError(f"{path} is no file, or a link that leads nowhere")
     except OSError as error:
         raise CredentialError(f"{path} cannot be read: {error.strerror}") from None
     if path.stat().st_mode & 0o077:
