@@ -18,7 +18,7 @@ FLOORS = [
     {"cli"},
     {"__init__"},
     {"client", "antares"},
-    {"doctor"},
+    {"doctor", "listening"},
     {
         "archive",
         "broker",
