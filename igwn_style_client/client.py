@@ -182,12 +182,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             raise ValueError(f'"group" is the prefix without its dot, not {group!r}')
         if consumer_group is not None and not consumer_group.strip():
             raise ValueError('"consumer_group" must be a name, or None for no group; it is empty')
-        refused = sorted(settings.REFUSED & set(options or ()))
-        if refused:
-            raise ValueError(
-                f"options: {', '.join(refused)} cannot be set: the client needs its own to keep "
-                "its promises"
-            )
+        settings.refuse(options or {})
 
         self.server = server
         self.port = port
