@@ -1,0 +1,75 @@
+"""ANTARES' clients on a real Kafka, over TLS and with a key and a secret."""
+
+import time
+
+import pytest
+
+from igwn_style_client import AuthenticationError, AuthorizationError, BrokerUnreachable
+from igwn_style_client.antares import Client
+from tests.receiving import Readme, Receiving, connect, locus, run_example, send, stream
+
+__all__ = ["TestReadme", "TestReceiving", "connect", "run_example", "send", "stream"]
+
+
+@pytest.fixture
+def broker(kafka):
+    return kafka
+
+
+@pytest.fixture
+def access(kafka):
+    return {
+        "host": kafka.sasl_bootstrap,
+        "api_key": "antares",
+        "api_secret": kafka.users["antares"],
+        "ssl_ca_location": str(kafka.ca),
+        # A killed member is missed soon.
+        "options": {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500},
+    }
+
+
+class TestReceiving(Receiving):
+    pass
+
+
+class TestReadme(Readme):
+    pass
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("wrong", [{"api_key": "antaras"}, {"api_secret": "not-the-secret"}])
+    def test_a_wrong_key_or_secret(self, connect, stream, wrong, caplog):
+        begun = time.monotonic()
+        with connect([stream], **wrong) as client, pytest.raises(AuthenticationError) as caught:
+            client.poll()
+        assert time.monotonic() - begun < 10
+        with connect([stream], **wrong) as client, pytest.raises(AuthenticationError):
+            client.get_topics()
+        with connect([stream], **wrong) as client, pytest.raises(AuthenticationError):
+            client.listen(lambda topic, payload: None)
+        assert "not-the-secret" not in f"{caught.value!r} {caplog.text}"
+
+    def test_an_authority_that_is_not_trusted(self, access, stream):
+        given = {**access, "ssl_ca_location": None}
+        with (
+            Client([stream], **given) as client,
+            pytest.raises(BrokerUnreachable, match="give that authority's file as ssl_ca_location"),
+        ):
+            client.poll()
+
+    def test_the_host_name_is_verified(self, access, kafka, stream):
+        """The certificate is for localhost and 127.0.0.1."""
+        port = kafka.sasl_bootstrap.rpartition(":")[2]
+        given = {**access, "host": f"127.0.0.2:{port}"}
+        with Client([stream], **given) as client, pytest.raises(BrokerUnreachable) as caught:
+            client.poll()
+        assert caught.value.error is not None
+
+    def test_a_stream_that_may_not_be_read(self, connect, kafka, stream, send):
+        send(f"client.{stream}", locus(1))
+        kafka.acl("astronomer", "read", topic=f"client.{stream}")
+        try:
+            with connect([stream]) as client, pytest.raises(AuthorizationError, match=stream):
+                client.poll(60)
+        finally:
+            kafka.remove_acls(topic=f"client.{stream}")
