@@ -35,19 +35,19 @@ from .alert import Alert
 from .arguments import DEFAULT_PORT, check, check_start_at, parse_server, topic_names
 from .delivery import Callback, Delivery, Rules
 from .errors import (
-    BrokerUnreachable,
     CredentialError,
     CredentialFileMissing,
     NotConnected,
     StreamError,
 )
 from .health import Health
+from .inquiry import Inquiry
 from .listening import Listening, Manner, SetAside
 from .loci import Locus, dialect, on_the_server, streams_of
 from .polling import Polling
 from .reader import Reader, StartAt
 from .retry import RetryPolicy
-from .topics import list_topics
+from .topics import existing
 
 __all__ = ["DEFAULT_HOST", "Client", "Locus", "StreamingClient", "dialect"]
 
@@ -56,6 +56,8 @@ log = logging.getLogger(__name__)
 #: ANTARES' broker, as antares-client 2.0.2 has it.
 DEFAULT_HOST = "kafka.antares.noirlab.edu"
 
+# In messages, in place of the key.
+_LOGIN = "ANTARES' key and secret"
 _KEY, _SECRET = "ANTARES_API_KEY", "ANTARES_API_SECRET"  # names of variables
 # Whose certificate is signed by ANTARES' own authority.
 _OWN_HOSTS = ".antares.noirlab.edu"
@@ -258,9 +260,9 @@ class Client:
             if not self._asked and not self._begin():
                 return None
             alert = self._asked[0].polling.ask(timeout, until_end)
-        except StreamError as error:
+        except StreamError:
             _leave(self._asked, delivered=False)
-            raise _advised(error) from error.__cause__
+            raise
         if alert is None:
             self._listening.stopping.clear()  # a stop ends one asking
         return alert
@@ -345,18 +347,15 @@ class Client:
         self._must_be_open()
         names = self._topics if topics is None else _streams(topics)
         _leave(self._asked, delivered=True)  # the next one is asked for, in another way
-        try:
-            self._listening.run(
-                callback,
-                lambda: self._reader(names),
-                self._manner(),
-                workers=workers,
-                key=key,
-                attempts=attempts,
-                on_failure=on_failure,
-            )
-        except StreamError as error:
-            raise _advised(error) from error.__cause__
+        self._listening.run(
+            callback,
+            lambda: self._reader(names),
+            self._manner(),
+            workers=workers,
+            key=key,
+            attempts=attempts,
+            on_failure=on_failure,
+        )
 
     def stop(self) -> None:
         """Let `listen` return after the callback that is running; also ends `iter` and `poll`.
@@ -398,11 +397,8 @@ class Client:
             The broker did not answer in time, or refused.
         """
         check(timeout, "timeout", (int, float), least=0.001)
-        try:
-            names = list_topics(self._brokers, self._auth, timeout, self.options)
-        except StreamError as error:
-            raise _advised(error) from error.__cause__
-        return streams_of(names)
+        with Inquiry(self._brokers, self._auth, self.options, _LOGIN) as inquiry:
+            return streams_of(existing(inquiry.metadata(timeout)))
 
     # -- connections ---------------------------------------------------------------------------
 
@@ -438,10 +434,9 @@ class Client:
             policy=self._policy,
             counters=listening.counters,
             on_listening=listening.state.set_listening,
+            login=_LOGIN,
         )
         reader.choose = partial(on_the_server, streams)
-        # A stream that appears later has the prefix.
-        reader.wants = frozenset(map(self._dialect.full_name, streams)).__contains__
         return reader
 
 
@@ -591,14 +586,3 @@ def _own_authority() -> str | None:
         return None
     places = (found and found.submodule_search_locations) or ()
     return next((f"{place}/certificates/kafka-ca.pem" for place in places), None)
-
-
-def _advised(error: StreamError) -> StreamError:
-    """Say what to do about a certificate that is not trusted."""
-    if isinstance(error, BrokerUnreachable) and error.name == "_SSL":
-        return type(error)(
-            f"{error}.  If it is not signed by an authority that your system knows, give that "
-            f"authority's file as ssl_ca_location.  {_WHERE_CERTIFICATES}",
-            error.error,
-        )
-    return error

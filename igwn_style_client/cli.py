@@ -44,6 +44,7 @@ from . import (
     __version__,
     client,
 )
+from .cli_antares import antares
 from .simulation import TOPICS, simulate
 
 __all__ = ["main"]
@@ -109,6 +110,9 @@ def main(ctx: click.Context, debug: bool) -> None:
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(2)
+
+
+main.add_command(antares)
 
 
 # -- what an alert says --------------------------------------------------------------------------

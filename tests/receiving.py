@@ -6,7 +6,10 @@ A test module subclasses `Receiving`; its fixture ``broker`` has ``url``, ``opti
 """
 
 import json
+import os
 import random
+import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -442,6 +445,155 @@ class Readme:
             with pytest.raises(Enough):
                 run_example(first, last, do_something, occurrence)
         assert got == [0, 1, 1, 2]  # what was not done comes again
+
+
+@pytest.fixture
+def command(access, group, tmp_path):
+    """Run `igwn-style-client antares`; key and secret come from the environment."""
+
+    def run(*arguments, shell=None, limit=None, wait=True, **environment):
+        given = ["-g", group, "--host", access["host"]]
+        if "ssl_ca_location" in access:
+            given += ["--ssl-ca-location", access["ssl_ca_location"]]
+        if access.get("noauth"):
+            given += ["--noauth"]
+        whole = [sys.executable, "-m", "igwn_style_client", "antares", *arguments, *given]
+        if shell is not None:
+            whole = ["/bin/sh", "-c", shell.format(" ".join(map(shlex.quote, given)))]
+        named = {"ANTARES_API_KEY": "api_key", "ANTARES_API_SECRET": "api_secret"}
+        secrets = {name: access[key] for name, key in named.items() if key in access}
+        process = subprocess.Popen(
+            whole,
+            env={**os.environ, "HOME": str(tmp_path), **secrets, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=limit and partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)),
+        )
+        if not wait:
+            return process
+        output, errors = process.communicate(timeout=90)
+        return subprocess.CompletedProcess(whole, process.returncode, output, errors)
+
+    return run
+
+
+def stored(folder):
+    return {file.name: json.loads(file.read_bytes()) for file in folder.iterdir()}
+
+
+class CommandLine:
+    """`igwn-style-client antares` as a process of its own."""
+
+    def test_files_are_what_was_published(self, command, stream, send, recorded, tmp_path):
+        sent = {}
+        for file in sorted((recorded / "antares").glob("*.json")):
+            sent[file.name] = json.loads(file.read_bytes())
+        listing = sent.pop("api-v1-loci-search.json")["data"][0]
+        kit = sent.pop("locus-devkit.json")
+        expected = {
+            **sent,  # as antares-client has named them
+            "ztf_candidate%3A3470490460915015042.json": {"data": listing},
+            "ztf_candidate%3A2838539073315010071.json": kit,
+        }
+        send(f"client.{stream}", *expected.values())
+        done = command(stream, "--output-directory", "~/antares", "--until-eos")
+        assert (done.returncode, done.stderr) == (0, "")
+        folder = tmp_path / "antares" / stream
+        assert done.stdout == f"{stream}: 11 alerts in {folder}\n"
+        assert stored(folder) == expected
+        assert (folder / "2831231.json").read_text().startswith('{\n    "')
+        again = command(stream, "--output-directory", "~/antares", "--until-eos")
+        assert again.stdout == f"{stream}: 0 alerts in {folder}\n"
+
+    def test_the_commands_of_the_readme(
+        self, broker, group, command, stream, send, recorded, tmp_path, access
+    ):
+        file = recorded.parent / "reference/antares-client-0.2.0-readme.txt"
+        if not file.exists():
+            pytest.skip(f"no readme: {file} does not exist")
+        lines = file.read_text().splitlines()
+        begins = [n for n, line in enumerate(lines) if line.startswith("antares-client extra")]
+        assert len(begins) == 2
+        broker.create_topics(f"client.{group}_nuclear")
+        for begin in begins:
+            # Two backslashes are missing in the readme.
+            shell = " ".join(line.rstrip("\\").strip() for line in lines[begin : begin + 4])
+            for name in ("api_key", "api_secret"):
+                shell = shell.replace("*" * 20, access.get(name, "x"), 1)
+            shell = shell.replace(
+                "antares-client", f"{sys.executable} -m igwn_style_client antares"
+            )
+            shell = shell.replace("extragalactic", stream)
+            shell = shell.replace("nuclear_transient", f"{group}_nuclear")
+            send(f"client.{stream}", locus(begin))
+            send(f"client.{group}_nuclear", locus(1))
+            done = command(shell=f"{shell} {{}} --until-eos")
+            assert (done.returncode, done.stderr) == (0, "")
+        name = "ztf_candidate%3A1{:018}.json"
+        assert stored(tmp_path / f"antares/{stream}") == {
+            name.format(begin): locus(begin) for begin in begins
+        }
+        assert stored(tmp_path / f"antares/{group}_nuclear") == {name.format(1): locus(1)}
+
+    def test_count_and_going_on(self, command, stream, send, tmp_path):
+        send(f"client.{stream}", *map(locus, range(5)))
+        for count, total in ((2, 2), (3, 5)):
+            done = command(stream, "-d", str(tmp_path), "--count", str(count))
+            assert done.returncode == 0, done.stderr
+            assert len(stored(tmp_path / stream)) == total
+
+    def test_names_that_lead_elsewhere(self, command, stream, send, tmp_path):
+        ids = ["../../evil", "/etc/evil", "", "..", "a/b", "NUL", "x" * 400, ".hidden"]
+        alerts = [{"id": "A", "ra": 1, "dec": 1, "properties": {"newest_alert_id": i}} for i in ids]
+        old = {"survey": 1, "original_id": 617248544215010123, "ra": 1, "dec": 1, "locus_id": 5}
+        alerts += [{"new_alert": old}, {"n": 1}, {"n": 2}]
+        send(f"client.{stream}", *alerts)
+        done = command(stream, "-d", str(tmp_path / "deep/er"), "--until-eos")
+        assert done.returncode == 0, done.stderr
+        files = stored(tmp_path / "deep/er" / stream)
+        assert sorted(map(str, files.values())) == sorted(map(str, alerts))
+        assert files["1-617248544215010123.json"] == {"new_alert": old}
+        assert files["%2E.%2F..%2Fevil.json"] == alerts[0]
+        assert {path.name for path in tmp_path.iterdir()} == {"deep"}
+
+    def test_a_full_disk(self, command, stream, send, tmp_path):
+        large = {**locus(2), "text": "x" * 10_000}
+        send(f"client.{stream}", locus(1), large, locus(3))
+        done = command(stream, "-d", str(tmp_path), "--until-eos", limit=5000)
+        assert done.returncode == 1
+        assert done.stderr.startswith(
+            f"igwn-style-client: error: cannot write {tmp_path}/{stream}/"
+        )
+        assert "File too large" in done.stderr
+        assert "comes again" in done.stderr
+        assert list(stored(tmp_path / stream).values()) == [locus(1)]
+        done = command(stream, "-d", str(tmp_path), "--until-eos")
+        assert done.stdout == f"{stream}: 2 alerts in {tmp_path / stream}\n"
+        assert len(stored(tmp_path / stream)) == 3
+
+    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+    def test_signals(self, command, stream, send, tmp_path, number, status):
+        send(f"client.{stream}", *map(locus, range(3)))
+        process = command(stream, "-d", str(tmp_path), wait=False)
+        folder = tmp_path / stream
+        wait_until(lambda: len(list(folder.glob("*.json"))) == 3, what="the files")
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=30)
+        assert (process.returncode, errors.strip()) == (status, "")
+        assert output == f"{stream}: 3 alerts in {folder}\n"
+        assert len(stored(folder)) == 3
+
+    def test_a_stream_that_does_not_exist(self, command, group, stream):
+        done = command(f"{group}_extragalactics", "-d", ".", "--until-eos")
+        assert done.returncode == 1
+        assert "does not exist" in done.stderr
+        assert "Traceback" not in done.stderr
+
+    def test_wrong_usage(self, command):
+        done = command("a/b", "-d", ".")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "cannot be the name of a topic" in done.stderr
 
 
 class Poller:

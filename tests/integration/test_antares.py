@@ -2,9 +2,27 @@
 
 import pytest
 
-from tests.receiving import Readme, Receiving, connect, run_example, send, stream
+from tests.receiving import (
+    CommandLine,
+    Readme,
+    Receiving,
+    command,
+    connect,
+    run_example,
+    send,
+    stream,
+)
 
-__all__ = ["TestReadme", "TestReceiving", "connect", "run_example", "send", "stream"]
+__all__ = [
+    "TestCommandLine",
+    "TestReadme",
+    "TestReceiving",
+    "command",
+    "connect",
+    "run_example",
+    "send",
+    "stream",
+]
 
 
 @pytest.fixture
@@ -18,4 +36,8 @@ class TestReceiving(Receiving):
 
 
 class TestReadme(Readme):
+    pass
+
+
+class TestCommandLine(CommandLine):
     pass

@@ -6,9 +6,28 @@ import pytest
 
 from igwn_style_client import AuthenticationError, AuthorizationError, BrokerUnreachable
 from igwn_style_client.antares import Client
-from tests.receiving import Readme, Receiving, connect, locus, run_example, send, stream
+from tests.receiving import (
+    CommandLine,
+    Readme,
+    Receiving,
+    command,
+    connect,
+    locus,
+    run_example,
+    send,
+    stream,
+)
 
-__all__ = ["TestReadme", "TestReceiving", "connect", "run_example", "send", "stream"]
+__all__ = [
+    "TestCommandLine",
+    "TestReadme",
+    "TestReceiving",
+    "command",
+    "connect",
+    "run_example",
+    "send",
+    "stream",
+]
 
 
 @pytest.fixture
@@ -33,6 +52,10 @@ class TestReceiving(Receiving):
 
 
 class TestReadme(Readme):
+    pass
+
+
+class TestCommandLine(CommandLine):
     pass
 
 
