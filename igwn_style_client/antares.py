@@ -47,9 +47,10 @@ from .loci import Locus, dialect, on_the_server, streams_of
 from .polling import Polling
 from .reader import Reader, StartAt
 from .retry import RetryPolicy
+from .thumbnails import get_thumbnails
 from .topics import existing
 
-__all__ = ["DEFAULT_HOST", "Client", "Locus", "StreamingClient", "dialect"]
+__all__ = ["DEFAULT_HOST", "Client", "Locus", "StreamingClient", "dialect", "get_thumbnails"]
 
 log = logging.getLogger(__name__)
 

@@ -44,7 +44,7 @@ from . import (
     __version__,
     client,
 )
-from .cli_antares import antares
+from .cli_antares import antares, thumbnails
 from .simulation import TOPICS, simulate
 
 __all__ = ["main"]
@@ -113,6 +113,7 @@ def main(ctx: click.Context, debug: bool) -> None:
 
 
 main.add_command(antares)
+main.add_command(thumbnails)
 
 
 # -- what an alert says --------------------------------------------------------------------------

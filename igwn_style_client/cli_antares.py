@@ -1,4 +1,4 @@
-"""ANTARES on the command line: its alerts as files, as antares-client 0.2 writes them."""
+"""ANTARES on the command line: alerts as files, as antares-client 0.2 writes them, and images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -18,14 +18,16 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.live import Live
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from .antares import DEFAULT_HOST, Client, Locus
+from .antares import DEFAULT_HOST, Client, Locus, get_thumbnails
 from .arguments import DEFAULT_PORT
-from .errors import DecodeError
+from .errors import DecodeError, ThumbnailError
 from .files import safe_name, write_whole
+from .thumbnails import DEFAULT_API
 
-__all__ = ["antares", "file_of"]
+__all__ = ["antares", "file_of", "thumbnails"]
 
 
 def _names(_ctx: click.Context, _parameter: click.Parameter, given: str) -> list[str]:
@@ -80,6 +82,61 @@ def antares(
     finally:
         for topic, number in stored.items():
             click.echo(f"{topic}: {number} alerts in {folder / safe_name(topic)}")
+
+
+@click.command(
+    short_help="Download the images of an alert of ANTARES.",
+    epilog="""\b
+Example:
+  igwn-style-client thumbnails ztf_candidate:2838539073315010071 -d images""",
+)
+@click.argument("alert_id")
+@click.option(
+    "-d", "--output-directory", metavar="DIR", default=".", help="Where to.  [default: here]"
+)
+@click.option(
+    "--base-url",
+    metavar="URL",
+    envvar="ANTARES_API_BASE_URL",
+    default=DEFAULT_API,
+    show_default=True,
+    show_envvar=True,
+    help="Of ANTARES' API.",
+)
+def thumbnails(alert_id: str, output_directory: str, base_url: str) -> None:
+    """Download template, science and difference image of an alert."""
+    folder = Path(output_directory).expanduser()
+    with _progress() as show:
+        try:
+            images = get_thumbnails(alert_id, folder, base_url, on_progress=show)
+        except ThumbnailError as error:
+            _list(folder, error.thumbnails)
+            raise
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        except OSError as error:
+            raise click.ClickException(f"cannot write into {folder}: {error.strerror}") from error
+    _list(folder, images)
+
+
+def _list(folder: Path, images: Mapping[str, Mapping[str, Any]]) -> None:
+    for kind, image in images.items():
+        click.echo(f"{kind}: {folder / image['file_name']}")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int | None], object]]:
+    """Show a bar for each image, on a terminal."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(kind: str, got: int, whole: int | None) -> None:
+            if kind not in tasks:
+                tasks[kind] = bars.add_task(kind)
+            bars.update(tasks[kind], completed=got, total=whole)
+
+        yield show
 
 
 def file_of(topic: str, alert: Mapping[str, Any]) -> Path:

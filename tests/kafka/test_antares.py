@@ -70,23 +70,29 @@ class TestRefusals:
             client.get_topics()
         with connect([stream], **wrong) as client, pytest.raises(AuthenticationError):
             client.listen(lambda topic, payload: None)
-        assert "not-the-secret" not in f"{caught.value!r} {caplog.text}"
+        assert "refused the login of ANTARES' key and secret" in str(caught.value)
+        shown = f"{caught.value!r} {caplog.text}"
+        assert not any(one in shown for one in ("antaras", "not-the-secret"))
 
     def test_an_authority_that_is_not_trusted(self, access, stream):
         given = {**access, "ssl_ca_location": None}
+        begun = time.monotonic()
         with (
             Client([stream], **given) as client,
-            pytest.raises(BrokerUnreachable, match="give that authority's file as ssl_ca_location"),
+            pytest.raises(BrokerUnreachable, match="give the file of its CA as ssl_ca_location"),
         ):
             client.poll()
+        assert time.monotonic() - begun < 15
 
     def test_the_host_name_is_verified(self, access, kafka, stream):
         """The certificate is for localhost and 127.0.0.1."""
         port = kafka.sasl_bootstrap.rpartition(":")[2]
         given = {**access, "host": f"127.0.0.2:{port}"}
-        with Client([stream], **given) as client, pytest.raises(BrokerUnreachable) as caught:
+        with (
+            Client([stream], **given) as client,
+            pytest.raises(BrokerUnreachable, match="is for another host name"),
+        ):
             client.poll()
-        assert caught.value.error is not None
 
     def test_a_stream_that_may_not_be_read(self, connect, kafka, stream, send):
         send(f"client.{stream}", locus(1))

@@ -19,7 +19,7 @@ FLOORS = [
     {"cli_antares"},
     {"__init__"},
     {"client", "antares"},
-    {"doctor", "listening", "polling"},
+    {"doctor", "listening", "polling", "thumbnails"},
     {
         "archive",
         "broker",
@@ -40,6 +40,7 @@ FLOORS = [
         "arguments",
         "bearer",
         "dialect",
+        "fetching",
         "files",
         "health",
         "positions",
@@ -83,11 +84,11 @@ DOORS = {
         "trouble",
     },
     "orjson": {"igwn"},
-    "requests": {"antares", "decoding"},
+    "requests": {"fetching"},
     "rich": {"cli", "cli_antares"},
     "sqlite3": {"archive"},
     "toml": {"cli", "credentials"},
-    "urllib3": {"decoding"},
+    "urllib3": {"fetching"},
 }
 
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor}
