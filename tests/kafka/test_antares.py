@@ -85,9 +85,7 @@ class TestRefusals:
         assert time.monotonic() - begun < 15
 
     def test_the_host_name_is_verified(self, access, kafka, stream):
-        """The certificate is for localhost and 127.0.0.1."""
-        port = kafka.sasl_bootstrap.rpartition(":")[2]
-        given = {**access, "host": f"127.0.0.2:{port}"}
+        given = {**access, "host": kafka.elsewhere_url}
         with (
             Client([stream], **given) as client,
             pytest.raises(BrokerUnreachable, match="is for another host name"),

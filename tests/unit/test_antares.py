@@ -129,9 +129,10 @@ class TestDecoding:
         with pytest.raises(DecodeError, match=text):
             decode(value)
 
-    def test_lengths_that_lead_in_a_circle(self, decoder):
-        """hop's decoder alone would go round for ever."""
-        inner = struct.pack("<i", -8)
+    @pytest.mark.parametrize("length", [-8, -7, -5, -4, -3, -1, 0, 4])
+    def test_lengths_that_lead_in_a_circle(self, decoder, length):
+        """hop's decoder alone goes round for ever at -3, -5 and -7."""
+        inner = struct.pack("<i", length)
         content = b"\3a\0" + inner + b"\0"
         content = struct.pack("<i", len(content) + 5) + content + b"\0"
         with pytest.raises(DecodeError, match="wrong length"):
