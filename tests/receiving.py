@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import zlib
+from contextlib import suppress
 from functools import partial
 
 import confluent_kafka as ck
@@ -451,7 +452,7 @@ class Readme:
 def command(access, group, tmp_path):
     """Run `igwn-style-client antares`; key and secret come from the environment."""
 
-    def run(*arguments, shell=None, limit=None, wait=True, **environment):
+    def run(*arguments, shell=None, limit=None, wait=True, terminal=None, **environment):
         given = ["-g", group, "--host", access["host"]]
         if "ssl_ca_location" in access:
             given += ["--ssl-ca-location", access["ssl_ca_location"]]
@@ -465,8 +466,8 @@ def command(access, group, tmp_path):
         process = subprocess.Popen(
             whole,
             env={**os.environ, "HOME": str(tmp_path), **secrets, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=terminal or subprocess.PIPE,
+            stderr=terminal or subprocess.PIPE,
             text=True,
             preexec_fn=limit and partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)),
         )
@@ -583,6 +584,26 @@ class CommandLine:
         assert (process.returncode, errors.strip()) == (status, "")
         assert output == f"{stream}: 3 alerts in {folder}\n"
         assert len(stored(folder)) == 3
+
+    def test_a_live_counter_on_a_terminal(self, command, stream, send, tmp_path):
+        send(f"client.{stream}", *map(locus, range(3)))
+        ours, theirs = os.openpty()
+        seen = {"TERM": "xterm", "COLUMNS": "80", "LINES": "20", "LANG": "C.UTF-8"}
+        process = command(
+            stream, "-d", str(tmp_path), "--until-eos", wait=False, terminal=theirs, **seen
+        )
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # EIO: nobody writes any more
+            while part := os.read(ours, 65536):
+                shown += part
+        os.close(ours)
+        assert process.wait(30) == 0
+        text = shown.decode()
+        assert "stream" in text
+        assert "\x1b[?25l" in text  # the cursor hides ...
+        assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # ... and comes back
+        assert f"{stream}: 3 alerts" in text
 
     def test_a_stream_that_does_not_exist(self, command, group, stream):
         done = command(f"{group}_extragalactics", "-d", ".", "--until-eos")

@@ -1,5 +1,6 @@
 """ANTARES' clients on a real Kafka, over TLS and with a key and a secret."""
 
+import logging
 import time
 
 import pytest
@@ -13,6 +14,7 @@ from tests.receiving import (
     command,
     connect,
     locus,
+    packed,
     run_example,
     send,
     stream,
@@ -37,6 +39,10 @@ def broker(kafka):
 
 @pytest.fixture
 def access(kafka):
+    return access_to(kafka)
+
+
+def access_to(kafka):
     return {
         "host": kafka.sasl_bootstrap,
         "api_key": "antares",
@@ -57,6 +63,24 @@ class TestReadme(Readme):
 
 class TestCommandLine(CommandLine):
     pass
+
+
+def test_a_broker_that_restarts_is_waited_for(broker_of_my_own, group, caplog, capfd):
+    """What librdkafka says of lost connections is for those who look for it."""
+    kafka = broker_of_my_own
+    kafka.create_topics("client.extragalactic")
+    kafka.produce("client.extragalactic", packed(locus(0)))
+    with Client(["extragalactic"], **access_to(kafka), group=group, set_aside=False) as client:
+        assert client.poll(60) == ("extragalactic", locus(0))
+        kafka.kill()
+        assert client.poll(3) == (None, None)
+        kafka.start()
+        kafka.produce("client.extragalactic", packed(locus(1)))
+        assert client.poll(120) == ("extragalactic", locus(1))
+    told = [record.getMessage() for record in caplog.records if record.levelno > logging.DEBUG]
+    assert not any("rdkafka" in line or "Disconnected" in line for line in told)
+    output = capfd.readouterr()
+    assert "Disconnected" not in output.out + output.err
 
 
 class TestRefusals:
