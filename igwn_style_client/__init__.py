@@ -33,6 +33,7 @@ from .errors import (
     NotConnected,
     PublishError,
     StreamError,
+    ThumbnailError,
     TopicNotFound,
 )
 from .health import Health
@@ -64,6 +65,7 @@ __all__ = [
     "NotConnected",
     "PublishError",
     "StreamError",
+    "ThumbnailError",
     "TopicNotFound",
     "__version__",
     "client",

@@ -44,6 +44,7 @@ from . import (
     __version__,
     client,
 )
+from .cli_antares import antares, thumbnails
 from .simulation import TOPICS, simulate
 
 __all__ = ["main"]
@@ -109,6 +110,10 @@ def main(ctx: click.Context, debug: bool) -> None:
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(2)
+
+
+main.add_command(antares)
+main.add_command(thumbnails)
 
 
 # -- what an alert says --------------------------------------------------------------------------

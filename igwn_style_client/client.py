@@ -6,15 +6,14 @@ import json
 import logging
 import os
 import threading
-import time
 import warnings
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import unquote
 
 import hop
@@ -23,18 +22,17 @@ from hop.auth import Auth
 
 from . import credentials, doctor, igwn, settings
 from .alert import Alert
-from .archive import Archive, default_path
 from .arguments import DEFAULT_PORT, check, check_start_at, parse_server, topic_names
-from .delivery import Callback, Delivery, Rules, adapt, elsewhere
+from .delivery import Callback
 from .doctor import Check
 from .errors import NotConnected, PublishError, TopicNotFound
-from .health import Counters, Health
+from .health import Health
 from .inquiry import Inquiry
+from .listening import Listening, Manner, SetAside
 from .publishing import Connection, Session
 from .reader import Reader, StartAt
 from .retry import RetryPolicy
 from .rights import may_read
-from .signals import finishing_first
 from .topics import existing
 
 __all__ = [
@@ -57,12 +55,6 @@ DEFAULT_BATCH_SIZE = 1
 DEFAULT_BATCH_TIMEOUT = timedelta(seconds=0.2)
 DEFAULT_LISTEN_RETRIES = 3
 DEFAULT_RETRY_WAIT = 0.1
-
-# Seconds that `wait_until_listening` gives a thread that is about to call `listen` again.
-_TO_COME = 1.0
-
-# Bytes; a listener whose set-aside archive is full ends, so that somebody looks into it.
-_SET_ASIDE_CEILING = 2**30
 
 
 class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igwn_alert's
@@ -154,7 +146,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         *,
         start_at: StartAt = "latest",
         test_alerts: bool = False,
-        set_aside: str | os.PathLike[str] | Literal[False] | None = None,
+        set_aside: SetAside = None,
         queue_bytes: int = 64 * 2**20,
         publish_timeout: float = 30.0,
         ssl_ca_location: str | None = None,
@@ -190,12 +182,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             raise ValueError(f'"group" is the prefix without its dot, not {group!r}')
         if consumer_group is not None and not consumer_group.strip():
             raise ValueError('"consumer_group" must be a name, or None for no group; it is empty')
-        refused = sorted(settings.REFUSED & set(options or ()))
-        if refused:
-            raise ValueError(
-                f"options: {', '.join(refused)} cannot be set: the client needs its own to keep "
-                "its promises"
-            )
+        settings.refuse(options or {})
 
         self.server = server
         self.port = port
@@ -216,13 +203,14 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
 
         self._scheme, self._user, self._brokers = parse_server(server, port)
         self.base_url_prefix = self._construct_base_url()
-        self.stop_listening = threading.Event()
         self.sessions: dict[str, Any] = {}
         self._connections: dict[tuple[str, ...], Connection] = {}
         self._connecting = threading.Lock()
         self._told: set[tuple[str, ...]] = set()
-        self._state = _ListenState()
-        self._counters = Counters()
+        self._listening = Listening()
+        self.stop_listening = self._listening.stopping
+        self._state = self._listening.state
+        self._counters = self._listening.counters
         self._dialect = igwn.dialect(group)
 
         machines = [server, server.rstrip("/"), *self._brokers]
@@ -305,38 +293,16 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             Whatever the callback raised, unchanged.  Its alert is not marked as delivered.
         """
         callback = self._print if callback is None else callback
-        adapt(callback)  # raises now, before any network is touched
-        check(workers, "workers", (int, Executor), least=1)
-        check(attempts, "attempts", int, least=1)
-        if on_failure not in ("raise", "set_aside"):
-            raise ValueError(f'"on_failure" must be "raise" or "set_aside", not {on_failure!r}')
-        if on_failure == "set_aside" and self.set_aside is False:
-            raise ValueError('"on_failure" cannot be "set_aside" for a client with set_aside=False')
-        if key is not None and not callable(key):
-            raise TypeError(f'"key" must be a function of the alert, not {key!r}')
         topics = None if topic is None else topic_names(topic)
-        with (
-            self._state.running(self.stop_listening),
-            finishing_first(self.stop_listening),
-            elsewhere(callback, workers) as (run, side_by_side),
-            self._streaming(topics) as (stream, store),
-        ):
-            if stream is None:
-                return
-            rules = Rules(
-                batch_size=self.batch_size,
-                workers=side_by_side,
-                key=key,
-                policy=RetryPolicy(attempts, self.retry_wait),
-                store_failed=store if on_failure == "set_aside" else None,
-                store_unreadable=store,
-                queue_bytes=max(1, self.queue_bytes // 2),  # the reader may hold as much
-                settle_seconds=settings.settle_seconds(self.options),
-                # In a lane even if it is the only one, so that a signal does not cut it off.
-                apart=run is not None,
-            )
-            call = adapt(callback, run)
-            Delivery(stream, call, self.stop_listening, rules, self._counters).run()
+        self._listening.run(
+            callback,
+            lambda: self._stream(topics),
+            self._manner(),
+            workers=workers,
+            key=key,
+            attempts=attempts,
+            on_failure=on_failure,
+        )
 
     def alerts(self, topic: str | Iterable[str] | None = None) -> Iterator[Alert]:
         """Yield every alert until `stop` is called: `listen` as an iterator.
@@ -355,44 +321,29 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             As `listen`.
         """
         topics = None if topic is None else topic_names(topic)
-        return self._alerts(topics)
+        return self._listening.alerts(lambda: self._stream(topics), self._manner())
 
-    def _alerts(self, topics: list[str] | None) -> Iterator[Alert]:
-        with (
-            self._state.running(self.stop_listening),
-            self._streaming(topics) as (stream, store),
-        ):
-            if stream is not None:
-                rules = Rules(self.batch_size, store_unreadable=store)
-                delivery = Delivery(stream, None, self.stop_listening, rules, self._counters)
-                yield from delivery.alerts()
+    def _stream(self, topics: list[str] | None) -> Reader:
+        """Open the stream that `listen` reads."""
+        names = topics or self._all_topics()
+        log.info("listening to %d topics on %s", len(names), ", ".join(self._brokers))
+        url = self._construct_topic_url(names)
+        stream: Reader = self.open(url, "r", group_id=self.consumer_group)
+        if topics is None:
+            stream.wants = lambda full_name: self._dialect.short_name(full_name) is not None
+        return stream
 
-    @contextmanager
-    def _streaming(self, topics: list[str] | None) -> Iterator[tuple[Any, Any]]:
-        """Open the stream and the set-aside archive; None for both if `stop` came first."""
-        with ExitStack() as stack:
-            if self.stop_listening.is_set():
-                yield None, None
-                return
-            store = None
-            if self.set_aside is not False:
-                archive = stack.enter_context(self._set_aside_archive())
-                log.info("what cannot be delivered is set aside in %s", archive.path)
-                store = archive.store
-            names = topics or self._all_topics()
-            log.info("listening to %d topics on %s", len(names), ", ".join(self._brokers))
-            url = self._construct_topic_url(names)
-            stream = stack.enter_context(self.open(url, "r", group_id=self.consumer_group))
-            if topics is None:
-                stream.wants = lambda full_name: self._dialect.short_name(full_name) is not None
-            yield stream, store
-
-    def _set_aside_archive(self) -> Archive:
-        if isinstance(self.set_aside, (str, os.PathLike)):
-            return Archive(self.set_aside, ceiling=_SET_ASIDE_CEILING).open()
-        # Made when something is set aside, so that a listener needs no place to write until then.
-        path = default_path(",".join(self._brokers), self.consumer_group)
-        return Archive(path, ceiling=_SET_ASIDE_CEILING, make_folder=True)
+    def _manner(self) -> Manner:
+        """Say how to listen, as the keywords are now."""
+        return Manner(
+            server=",".join(self._brokers),
+            consumer_group=self.consumer_group,
+            set_aside=self.set_aside,
+            batch_size=self.batch_size,
+            retry_wait=self.retry_wait,
+            queue_bytes=self.queue_bytes,
+            options=self.options,
+        )
 
     def health(self) -> Health:
         """Return how the client is: its state, and what it has counted since it was made."""
@@ -420,7 +371,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         From any thread or signal handler; returns at once.  Before the first `listen` it makes
         that one return at once; after a `listen` has ended it does nothing.
         """
-        self._state.stop(self.stop_listening)
+        self._listening.stop()
 
     def _print(self, topic: str, payload: Any, alert: Alert) -> None:  # noqa: ARG002
         shown = payload
@@ -763,63 +714,6 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
 
 
 IGWNAlertClient = client
-
-
-class _ListenState:
-    """Whether `listen` runs.  Any thread may ask.
-
-    A reentrant lock, for `stop` may be called by a signal handler that interrupts us.
-    """
-
-    def __init__(self) -> None:
-        self._change = threading.Condition(threading.RLock())
-        self._running = False
-        self._listening = False
-        self._begun = False
-
-    @contextmanager
-    def running(self, stopping: threading.Event) -> Iterator[None]:
-        """Hold while `listen` runs; the first one heeds a stop that came before it."""
-        with self._change:
-            if self._running:
-                raise RuntimeError("this client listens already; make a second one")
-            if self._begun:
-                stopping.clear()
-            self._running = self._begun = True
-            self._change.notify_all()
-        try:
-            yield
-        finally:
-            with self._change:
-                self._running = self._listening = False
-                self._change.notify_all()
-
-    def stop(self, stopping: threading.Event) -> None:
-        """Stop the `listen` that runs, or the first one before it does."""
-        with self._change:
-            if self._running or not self._begun:
-                stopping.set()
-
-    def set_listening(self) -> None:
-        """Note that the partitions are assigned."""
-        with self._change:
-            self._listening = True
-            self._change.notify_all()
-
-    def wait(self, timeout: float | None) -> bool:
-        """Wait for `set_listening`; False when time is up or `listen` has ended."""
-        end = None if timeout is None else time.monotonic() + timeout
-        with self._change:
-            if self._begun and not self._running:
-                # It has ended, or the thread that is to call it again has not come to it yet.
-                self._change.wait_for(
-                    lambda: self._running, _TO_COME if timeout is None else min(_TO_COME, timeout)
-                )
-            self._change.wait_for(
-                lambda: self._listening or (self._begun and not self._running),
-                None if end is None else max(0.0, end - time.monotonic()),
-            )
-            return self._listening
 
 
 def _login(auth: Auth | None) -> str:

@@ -34,8 +34,10 @@ __all__ = [
     "describe",
     "find",
     "is_encrypted",
+    "of_host",
     "risks",
     "select",
+    "variable",
     "with_ca",
 ]
 
@@ -253,7 +255,7 @@ def _from_netrc(machines: Iterable[str]) -> Auth | None:
 
 
 def _from_environment() -> Auth | None:
-    username, password = _variable("USERNAME"), _variable("PASSWORD")
+    username, password = (variable(_VARIABLES + name) for name in ("USERNAME", "PASSWORD"))
     if username is None and password is None:
         return None
     if not (username and password):
@@ -269,15 +271,21 @@ def _from_environment() -> Auth | None:
     return _note(Auth(username, password, method=methods[name]), "the environment")
 
 
-def _variable(name: str) -> str | None:
-    """Return a variable's value, or the content of the file that its other form names."""
-    value, path = (os.environ.get(_VARIABLES + name + form) for form in ("", "_FILE"))
+def variable(name: str) -> str | None:
+    """Return a variable's value, or the content of the file that its other form names.
+
+    Raises
+    ------
+    CredentialError
+        Both are set, or the file cannot be read.
+    """
+    value, path = os.environ.get(name), os.environ.get(name + "_FILE")
     if value and path:
-        raise CredentialError(f"both {_VARIABLES}{name} and {_VARIABLES}{name}_FILE are set")
+        raise CredentialError(f"both {name} and {name}_FILE are set")
     if not path:
         return value or None
     # The path is not repeated: it may be the password itself, put into the wrong variable.
-    what = f"the file that {_VARIABLES}{name}_FILE names"
+    what = f"the file that {name}_FILE names"
     try:
         if not Path(path).is_file():
             raise CredentialError(f"{what} does not exist, or is no file")
@@ -289,6 +297,22 @@ def _variable(name: str) -> str | None:
     if "\0" in secret:
         raise CredentialError(f"{what} holds a zero byte; it should hold text")
     return secret
+
+
+def of_host(broker: str) -> Auth | None:
+    """Return the credential that hop's auth.toml has for a broker, "host:port", by its name.
+
+    One without a host name may be anybody's, and is shown to nobody here.
+
+    Raises
+    ------
+    CredentialError
+        There are several, or the file is unsafe or broken.
+    """
+    path = _hops_file()
+    host = broker.rpartition(":")[0]
+    found = _from_auth_toml(path) if path is not None else []
+    return select([one for one in found if one.hostname in (broker, host)], broker, None)
 
 
 def _note(auth: Auth, origin: str) -> Auth:

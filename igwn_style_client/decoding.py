@@ -13,14 +13,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import hop.io
-import requests
-import urllib3
 from hop import bson, http_scram
 from hop.auth import Auth
 
+from . import fetching
 from .alert import Headers, Message
 from .dialect import Dialect
 from .errors import DecodeError
+from .fetching import CannotFetch
 
 __all__ = ["Decoder"]
 
@@ -28,9 +28,6 @@ log = logging.getLogger(__name__)
 
 _EXTERNAL = "external"
 # An offloaded payload is fetched while the alert's partition waits.
-_FETCH_ATTEMPTS = 3
-_FETCH_WAIT = 0.5
-_FETCH_SECONDS = (5.0, 20.0)  # to connect, and between two pieces
 _LARGEST = 256 * 2**20
 
 
@@ -101,38 +98,19 @@ class Decoder:
         return self._decode(value, headers)
 
     def _get(self, url: str) -> bytes:
-        for attempt in range(1, _FETCH_ATTEMPTS + 1):
-            try:
-                return self._get_once(url)
-            except (
-                requests.RequestException,
-                urllib3.exceptions.HTTPError,
-                OSError,
-                ValueError,
-            ) as error:
-                answer = getattr(error, "response", None)
-                if attempt == _FETCH_ATTEMPTS or (answer is not None and answer.status_code < 500):
-                    raise DecodeError(
-                        _EXTERNAL, f"its payload cannot be fetched: {error}"
-                    ) from error
-                self._sleep(_FETCH_WAIT * 2 ** (attempt - 1))
-        raise AssertionError("the last attempt returns or raises")
-
-    def _get_once(self, url: str) -> bytes:
-        end = time.monotonic() + self._longest
-        with requests.get(
-            url, auth=self._login(url), timeout=_FETCH_SECONDS, stream=True
-        ) as response:
-            response.raise_for_status()
-            content = bytearray()
-            # What has come, however little: requests' own pieces wait until they are full.
-            while piece := response.raw.read1(2**16, decode_content=True):
-                content += piece
-                if len(content) > _LARGEST:
-                    raise DecodeError(_EXTERNAL, f"its payload at {url} is over {_LARGEST} bytes")
-                if time.monotonic() > end:
-                    raise requests.Timeout(f"{url} took longer than {self._longest:g} s")
-            return bytes(content)
+        try:
+            with fetching.session() as session:
+                found = fetching.fetch(
+                    url,
+                    using=session,
+                    largest=_LARGEST,
+                    longest=self._longest,
+                    login=self._login,
+                    sleep=self._sleep,
+                )
+        except CannotFetch as error:
+            raise DecodeError(_EXTERNAL, f"its payload cannot be fetched: {error}") from error
+        return found.content
 
     def _offload_server(self) -> str:
         """Ask the broker for its offload server; "" if it names none, or does not answer."""

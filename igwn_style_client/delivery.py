@@ -353,7 +353,7 @@ class Delivery:
                 if alert._watermark.over:
                     self._counters.parked += 1
                     continue
-                if self._is_readable(alert):
+                if self.is_readable(alert):
                     yield alert
                     self._counters.delivered[alert.topic] += 1
                 alert._watermark.finish(alert.offset)
@@ -468,7 +468,7 @@ class Delivery:
         if alert._watermark.over:  # taken away while it waited: its new owner delivers it
             self._counters.parked += 1
             return _OPEN
-        if not self._is_readable(alert):
+        if not self.is_readable(alert):
             return _SET_ASIDE
         try:
             self._call_once(alert)
@@ -506,7 +506,7 @@ class Delivery:
         log.error("set aside after the callback raised %r for %s", error, alert.where)
         return _SET_ASIDE
 
-    def _is_readable(self, alert: Alert) -> bool:
+    def is_readable(self, alert: Alert) -> bool:
         """Whether the payload can be decoded; if not, the alert is set aside."""
         try:
             alert.payload  # noqa: B018  # decoded here, and kept

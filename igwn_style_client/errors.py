@@ -13,6 +13,7 @@
     ├── PublishError
     ├── NotConnected            also a RuntimeError
     ├── DecodeError
+    ├── ThumbnailError
     └── ArchiveError
         └── ArchiveFull
 
@@ -21,7 +22,7 @@ The second bases are those that programs written for igwn_alert catch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adc.errors import KafkaException
@@ -40,6 +41,7 @@ __all__ = [
     "NotConnected",
     "PublishError",
     "StreamError",
+    "ThumbnailError",
     "TopicNotFound",
     "from_kafka",
     "is_transient",
@@ -130,6 +132,22 @@ class ArchiveError(ClientError):
 
 class ArchiveFull(ArchiveError):
     """Neither the ceiling nor the disk leaves room for another alert."""
+
+
+class ThumbnailError(ClientError):
+    """Images of an alert that could not be had.
+
+    Attributes
+    ----------
+    thumbnails : dict
+        Those that could, as `igwn_style_client.antares.get_thumbnails` returns them.
+    """
+
+    def __init__(
+        self, message: str, thumbnails: Mapping[str, dict[str, Any]] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.thumbnails = dict(thumbnails or {})
 
 
 class DecodeError(ClientError):

@@ -201,6 +201,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self.settle: Callable[[Collection[Watermark]], None] = lambda _watermarks: None
         #: Whether a topic that appears is read too, by its full name.
         self.wants: Callable[[str], bool] | None = None
+        #: Which of the topics that exist are meant, by full names, where that depends on them.
+        self.choose: Callable[[Collection[str]], list[str]] | None = None
 
         options = dict(options or {})
         self._stall = float(options.pop("stall.seconds", _STALL_SECONDS))
@@ -227,6 +229,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._backlog: deque[Alert] = deque()
         self._backlog_bytes = 0
         self._paused = False
+        self._ended: set[Partition] = set()
         self._error: StreamError | None = None
         self._trouble = Trouble(brokers, auth, login, options)
 
@@ -263,6 +266,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         if existing is None:
             return False
         self._trouble.reached()
+        if self.choose is not None:
+            self._topics = self.choose(existing)
         self._add_wanted(existing)
         found = {
             (topic, number)
@@ -436,6 +441,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         return marks | first
 
     def _end(self, partitions: Collection[Partition]) -> list[Watermark]:
+        self._ended.difference_update(partitions)
         ended = [self._live.pop(one) for one in partitions if one in self._live]
         for watermark in ended:
             watermark.over = True
@@ -531,6 +537,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 self._counters.skipped_tests += 1
                 continue
             watermark.begin(offset)
+            if self._ended:
+                self._ended.discard(watermark.where)
             name = self._short_names.get(topic) or self._short_name(topic)
             alerts.append(Alert.received(message, name, self._decode, watermark, offset))
         if alerts:
@@ -563,7 +571,9 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         """Take an error that came in place of an alert."""
         topic, number = message.topic(), message.partition()
         code = error.code()
-        if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
+        if code == KafkaError._PARTITION_EOF:
+            self._ended.add((topic, number))  # type: ignore[arg-type]
+        elif code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC):
             log.warning('the topic "%s" does not exist (yet)', topic)
         elif code == KafkaError._AUTO_OFFSET_RESET and (topic, number) in self._live:
             self._skip_what_is_gone((topic, number))  # type: ignore[arg-type]
@@ -696,6 +706,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         for watermark in live:
             self._marks[watermark.where] = watermark.mark
         self._backlog.clear()
+        self._ended.clear()
         self._backlog_bytes = 0
         self._paused = False
         marks = {watermark.where: watermark.mark for watermark in live}
@@ -727,6 +738,15 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 "%s does not answer; closing the connection goes on in the background",
                 self._names(),
             )
+
+    @property
+    def at_end(self) -> bool:
+        """Whether all that there is of our partitions has been taken.
+
+        It is told of the ends only with the option ``enable.partition.eof``.
+        """
+        listening = self._counters.state == "listening"
+        return listening and not self._backlog and self._live.keys() <= self._ended
 
     def _look_seconds(self) -> float:
         """How often to look: a group is told of new partitions, but not of topics it may want."""

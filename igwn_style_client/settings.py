@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["LOGGER", "REFUSED", "options_for", "settle_seconds"]
+__all__ = ["LOGGER", "REFUSED", "options_for", "refuse", "settle_seconds"]
 
 # Whoever sets these takes the promise out of our hands.
 REFUSED = frozenset(
@@ -35,6 +35,16 @@ _OF_ONE_SIDE = {
                  "heartbeat.", "isolation.", "max.partition.", "max.poll.", "offset.",
                  "on_commit", "queued.", "session.", "stall."),
 }  # fmt: skip
+
+
+def refuse(options: Mapping[str, Any]) -> None:
+    """Raise a ValueError if the user sets what only we may."""
+    refused = sorted(REFUSED & options.keys())
+    if refused:
+        raise ValueError(
+            f"options: {', '.join(refused)} cannot be set: the client needs its own to keep "
+            "its promises"
+        )
 
 
 def options_for(side: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,12 @@ from igwn_style_client import client, errors
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(igwn_style_client.__file__).parent
 # Where a package is imported by another name than it is installed by.
-INSTALLED_AS = {"adc": "adc-streaming", "confluent_kafka": "confluent-kafka", "hop": "hop-client"}
+INSTALLED_AS = {
+    "adc": "adc-streaming",
+    "bson": "pymongo",
+    "confluent_kafka": "confluent-kafka",
+    "hop": "hop-client",
+}
 
 
 def page(name):

@@ -1,0 +1,65 @@
+"""Files that are whole or not there, by names that are safe."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+from urllib.parse import quote
+
+__all__ = ["safe_name", "write_whole"]
+
+# A name may have 255 bytes, of which the caller's ending and ours for what is not whole take some.
+_LONGEST = 200
+# Devices of Windows, by whatever ending; its disks are mounted elsewhere too.
+_RESERVED = {
+    "CON",
+    "PRN",
+    "AUX",
+    "NUL",
+    "CLOCK$",
+    *(f"{p}{n}" for p in ("COM", "LPT") for n in range(10)),
+}
+
+
+def safe_name(text: str) -> str:
+    """Return a name for a file: different texts have different names, none leads elsewhere.
+
+    Letters, digits and ``_.-~`` stay; the rest is written as in URLs, a colon as "%3A".
+    """
+    name = quote(text, safe="", errors="surrogatepass")
+    if not name or name.startswith(".") or name.partition(".")[0].upper() in _RESERVED:
+        name = f"%{ord(name[0]):02X}{name[1:]}" if name else "%"
+    if len(name) > _LONGEST:
+        digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
+        name = f"{name[: _LONGEST - len(digest) - 1]}-{digest}"
+    return name
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file; when this returns, it is on the disk, and until then nothing has its name.
+
+    Its folder is made where there is none.
+
+    Raises
+    ------
+    OSError
+        It could not be written, and what was there before is still there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with open(unfinished, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the name, too
+    finally:
+        os.close(folder)

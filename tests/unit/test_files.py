@@ -1,0 +1,68 @@
+"""Names that are safe, and files that are whole."""
+
+import os
+import threading
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igwn_style_client.files import safe_name, write_whole
+
+
+@given(st.text(max_size=60))
+def test_a_name_is_safe_and_tells_what_it_was(text):
+    name = safe_name(text)
+    assert name
+    assert name.isascii()
+    assert not name.startswith(".")
+    assert not set(name) & set('/\\:*?"<>|\0\n ')
+    assert len(name) <= 200
+    if text and len(name) < 150:
+        assert unquote(name, errors="surrogatepass") == text
+
+
+@given(
+    st.sets(
+        st.text(max_size=4) | st.sampled_from(["NUL", "%4EUL", ".", "%2E", "a" * 300, "a" * 301])
+    )
+)
+def test_different_texts_have_different_names(texts):
+    assert len({safe_name(text) for text in texts}) == len(texts)
+
+
+def test_a_file_is_whole_or_as_before(tmp_path):
+    path = tmp_path / "a/b.json"
+    write_whole(path, b"first")
+    write_whole(path, b"second")
+    assert path.read_bytes() == b"second"
+    path.parent.chmod(0o500)
+    try:
+        if os.geteuid():
+            with pytest.raises(OSError, match="denied"):
+                write_whole(path, b"third")
+        assert path.read_bytes() == b"second"
+    finally:
+        path.parent.chmod(0o700)
+    with pytest.raises(TypeError):
+        write_whole(path, None)
+    assert path.read_bytes() == b"second"
+    assert [one.name for one in path.parent.iterdir()] == ["b.json"]
+
+
+def test_no_reader_sees_half_a_file(tmp_path):
+    path, ended, seen = tmp_path / "a", threading.Event(), set()
+    write_whole(path, bytes(100_000))
+
+    def read():
+        while not ended.is_set():
+            seen.add(len(path.read_bytes()))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for _ in range(30):
+        write_whole(path, bytes(100_000))
+    ended.set()
+    thread.join()
+    assert seen == {100_000}

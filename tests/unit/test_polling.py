@@ -1,0 +1,232 @@
+"""Alerts for a program that asks, from a source that is a list: no broker, no luck."""
+
+import threading
+import time
+
+import pytest
+
+from igwn_style_client.alert import Alert
+from igwn_style_client.delivery import Delivery, Rules
+from igwn_style_client.errors import DecodeError, StreamError
+from igwn_style_client.health import Counters
+from igwn_style_client.polling import Polling
+from igwn_style_client.watermark import Watermark
+from tests.waiting import wait_until
+
+
+class Message:
+    """As much of a Kafka message as is looked at."""
+
+    def __init__(self, value):
+        self._value = value
+
+    def topic(self):
+        return "client.stream"
+
+    def partition(self):
+        return 0
+
+    def value(self):
+        return self._value
+
+    def headers(self):
+        return None
+
+
+class Source:
+    """Hands out what was put in, and notes what was stored."""
+
+    def __init__(self):
+        self.watermark = Watermark("client.stream", 0, 0)
+        self.waiting = []
+        self.at_end = False
+        self.error = None
+        self.taken = 0
+        self.stored = 0
+
+    def put(self, *values):
+        self.waiting.extend(values)
+
+    def take(self, most, timeout):
+        if self.error is not None:
+            raise self.error
+        values = [self.waiting.pop(0) for _ in range(min(most, len(self.waiting)))]
+        if not values:
+            self.at_end = True
+            time.sleep(min(timeout, 0.005))
+            return []
+        self.at_end = False
+        alerts = []
+        for value in values:
+            self.watermark.begin(self.taken)
+            alerts.append(
+                Alert.received(Message(value), "stream", decode, self.watermark, self.taken)
+            )
+            self.taken += 1
+        return alerts
+
+    def store(self, watermarks):
+        self.stored = self.watermark.mark
+
+
+def decode(message):
+    if message.value() == "bad":
+        raise DecodeError("a number", "it is none")
+    if isinstance(message.value(), BaseException):
+        raise message.value()
+    return message.value()
+
+
+@pytest.fixture
+def start():
+    """A Polling of a new source."""
+    made = []
+
+    def begin(by_hand=False, store_unreadable=lambda alert, reason: None):
+        source, stopping, counters = Source(), threading.Event(), Counters()
+        rules = Rules(store_unreadable=store_unreadable)
+        delivery = Delivery(source, None, stopping, rules, counters)
+        polling = Polling(source, delivery, counters, stopping, by_hand)
+        polling.stopping, polling.counters = stopping, counters
+        made.append(polling)
+        return source, polling
+
+    yield begin
+    for polling in made:
+        polling.close(delivered=False)
+
+
+def test_one_counts_when_the_next_is_asked_for(start):
+    source, polling = start()
+    source.put(0, 1, 2)
+    assert polling.ask(None).payload == 0
+    assert polling.ask(None).payload == 1
+    wait_until(lambda: source.stored == 1, 5, "the mark")
+    assert polling.counters.delivered["stream"] == 1
+    polling.close(delivered=False)
+    assert source.stored == 1
+
+
+def test_the_last_counts_at_a_clean_end(start):
+    source, polling = start()
+    source.put(0, 1)
+    polling.ask(None)
+    polling.close(delivered=True)
+    assert source.stored == 1
+
+
+def test_the_last_counts_when_it_is_finished(start):
+    source, polling = start()
+    source.put(0)
+    polling.ask(None)
+    polling.finish()
+    polling.finish()
+    wait_until(lambda: source.stored == 1, 5, "the mark")
+
+
+def test_an_interruption_shows_the_same_alert_again(start):
+    source, polling = start()
+    source.put(0, KeyboardInterrupt(), 2)
+    assert polling.ask(None).payload == 0
+    with pytest.raises(KeyboardInterrupt):  # as if Ctrl-C came while it was decoded
+        polling.ask(None)
+    with pytest.raises(KeyboardInterrupt):
+        polling.ask(None)
+    wait_until(lambda: source.stored == 1, 5, "the mark")
+    polling.close(delivered=True)
+    assert source.stored == 1  # the one that nobody saw does not count
+
+
+def test_timeouts(start):
+    source, polling = start()
+    for timeout in (0, 0.2):
+        begun = time.monotonic()
+        assert polling.ask(timeout) is None
+        assert timeout <= time.monotonic() - begun < timeout + 0.15
+    threading.Timer(0.2, source.put, (0,)).start()
+    assert polling.ask(10).payload == 0
+
+
+def test_the_end(start):
+    source, polling = start()
+    source.put(*range(250))
+    got = 0
+    while polling.ask(None, until_end=True) is not None:
+        got += 1
+    assert got == 250
+    assert polling.ask(5, until_end=True) is None
+
+
+def test_stopping(start):
+    _, polling = start()
+    threading.Timer(0.2, polling.stopping.set).start()
+    assert polling.ask(None) is None
+    assert polling.ask(None) is None
+
+
+def test_not_more_is_taken_ahead_than_two_batches(start):
+    source, polling = start()
+    source.put(*range(1000))
+    wait_until(lambda: source.taken >= 100, 5, "a batch")
+    for _ in range(10):
+        polling.ask(None)
+    assert source.taken <= 200
+    assert [polling.ask(None).payload for _ in range(990)] == list(range(10, 1000))
+
+
+def test_what_cannot_be_read_is_set_aside(start):
+    aside = []
+    source, polling = start(store_unreadable=lambda alert, reason: aside.append(alert.offset))
+    source.put(0, "bad", "bad", 3)
+    assert [polling.ask(None).payload for _ in range(2)] == [0, 3]
+    assert aside == [1, 2]
+    wait_until(lambda: source.stored == 3, 5, "the mark")
+
+
+def test_what_cannot_be_set_aside_stays(start):
+    full = [OSError("the disk is full")]
+
+    def store(alert, reason):
+        if full:
+            raise full.pop()
+
+    source, polling = start(store_unreadable=store)
+    source.put("bad", 1)
+    with pytest.raises(OSError, match="the disk is full"):
+        polling.ask(None)
+    assert source.stored == 0
+    assert polling.ask(None).payload == 1
+
+
+def test_what_was_taken_away_is_not_shown(start):
+    source, polling = start()
+    source.put(0, 1)
+    assert polling.ask(None).payload == 0
+    source.watermark.over = True
+    source.watermark = Watermark("client.stream", 0, 0)
+    source.put(2)
+    assert polling.ask(None).payload == 2
+    assert polling.counters.parked == 1
+
+
+def test_what_came_before_an_error_is_shown_first(start):
+    source, polling = start()
+    source.put(0)
+    wait_until(lambda: source.taken, 5, "an alert")
+    source.error = StreamError("refused")
+    assert polling.ask(None).payload == 0
+    for _ in range(2):
+        with pytest.raises(StreamError, match="refused"):
+            polling.ask(None)
+
+
+def test_by_hand(start):
+    source, polling = start(by_hand=True)
+    source.put(0, 1, 2)
+    polling.ask(None)
+    polling.ask(None)
+    polling.commit()
+    assert polling.ask(None).payload == 2
+    wait_until(lambda: source.stored == 2, 5, "the mark")
+    polling.close(delivered=True)
+    assert source.stored == 2
