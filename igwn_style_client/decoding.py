@@ -13,10 +13,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import hop.io
-from hop import bson, http_scram
+from hop import http_scram
 from hop.auth import Auth
 
-from . import fetching
+from . import documents, fetching
 from .alert import Headers, Message
 from .dialect import Dialect
 from .errors import DecodeError
@@ -86,7 +86,7 @@ class Decoder:
             )
         content = self._get(url)
         try:
-            stored = bson.loads(content)
+            stored = documents.loads(content)
             value, headers = stored["message"], stored["metadata"]["headers"]
             headers = [(str(name), bytes(content)) for name, content in headers]
         except Exception as error:  # hop's parser raises whatever the bytes lead it to

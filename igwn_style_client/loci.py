@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import struct
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from hop import bson as hops_bson
-
+from . import documents
 from .dialect import Dialect
 from .errors import DecodeError
 
@@ -85,11 +83,9 @@ def _document(content: bytes) -> dict[str, Any]:
 
 def _decode_slowly(content: bytes) -> dict[str, Any]:
     try:
-        _check_bson(content)
-        document: dict[str, Any] = hops_bson.loads(content)
+        return documents.loads(content)
     except Exception as error:  # hop's decoder raises whatever the bytes lead it to
         raise DecodeError(_FORMAT, str(error) or repr(error)) from error
-    return document
 
 
 def _quick_decoder() -> Callable[[bytes], dict[str, Any]] | None:
@@ -123,65 +119,6 @@ def _quick_decoder() -> Callable[[bytes], dict[str, Any]] | None:
 
 
 _decode_quickly = _quick_decoder()
-
-# Bytes that the values of a type take (https://bsonspec.org/spec.html).
-_SIZES = {0x01: 8, 0x07: 12, 0x08: 1, 0x09: 8, 0x0A: 0, 0x10: 4, 0x11: 8, 0x12: 8}
-_STRING, _DOCUMENT, _ARRAY, _BINARY = 0x02, 0x03, 0x04, 0x05
-
-
-def _check_bson(content: bytes) -> None:
-    """Raise a ValueError unless lengths and types agree.
-
-    hop's decoder trusts them: it can be led round in a circle for ever.
-    """
-    ends = [_end_of_document(content, 0, len(content))]
-    if ends[0] != len(content) - 1:
-        raise ValueError(f"there are {len(content) - ends[0] - 1} bytes after its end")
-    at = 4
-    while ends:
-        kind = content[at]
-        if kind == 0:
-            if at != ends.pop():
-                raise ValueError(f"a document ends too early, at byte {at}")
-            at += 1
-            continue
-        after_name = content.index(0, at + 1, ends[-1]) + 1
-        content[at + 1 : after_name - 1].decode()
-        at = after_name
-        if kind in (_DOCUMENT, _ARRAY):
-            ends.append(_end_of_document(content, at, ends[-1]))
-            at += 4
-            continue
-        at += _SIZES[kind] if kind in _SIZES else _size(kind, content, at)
-        if at > ends[-1]:
-            raise ValueError(f"a value goes beyond the end of its document, at byte {at}")
-
-
-def _end_of_document(content: bytes, at: int, limit: int) -> int:
-    """Return where the final zero of a document stands."""
-    end = at + _int32(content, at) - 1
-    if not at + 4 <= end < limit or content[end] != 0:
-        raise ValueError(f"a document has a wrong length, at byte {at}")
-    return end
-
-
-def _size(kind: int, content: bytes, at: int) -> int:
-    if kind not in (_STRING, _BINARY):
-        raise ValueError(f"a value has the type 0x{kind:02x}, which ANTARES does not use")
-    length = _int32(content, at)
-    size = length + (4 if kind == _STRING else 5)
-    if length < (kind == _STRING) or at + size > len(content):
-        raise ValueError(f"a value has a wrong length, at byte {at}")
-    if kind == _STRING and content[at + size - 1] != 0:
-        raise ValueError(f"a string does not end with a zero, at byte {at}")
-    return size
-
-
-def _int32(content: bytes, at: int) -> int:
-    if at + 4 > len(content):
-        raise ValueError("it is cut off")
-    number: int = struct.unpack_from("<i", content, at)[0]
-    return number
 
 
 # -- a locus ---------------------------------------------------------------------------------------

@@ -11,6 +11,9 @@ from igwn_style_client import igwn
 from igwn_style_client.decoding import Decoder
 from igwn_style_client.errors import DecodeError
 
+# A document in which a document ends before it begins: hop's decoder goes round in it for ever.
+CIRCLE = b"\x0d\0\0\0\3a\0\xfd\xff\xff\xff\0\0"
+
 
 class Message:
     """Points to a payload that lies elsewhere."""
@@ -31,10 +34,12 @@ class Web(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.asked.append(self.path)
         content = bson.dumps({"message": b'{"n": 1}', "metadata": {"headers": []}})
+        if self.path == "/circle":
+            content = CIRCLE
         self.send_response(200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        if self.path == "/whole":
+        if self.path != "/trickle":
             self.wfile.write(content)
             return
         for number in range(len(content) - 1):
@@ -63,6 +68,12 @@ def web():
 def test_a_payload_behind_a_url(web):
     decode = Decoder(igwn.dialect("gracedb"))
     assert decode(Message(f"{web.url}/whole")) == {"n": 1}
+
+
+def test_a_payload_that_leads_in_a_circle(web):
+    decode = Decoder(igwn.dialect("gracedb"))
+    with pytest.raises(DecodeError, match="wrong length"):
+        decode(Message(f"{web.url}/circle"))
 
 
 def test_a_server_that_trickles_is_given_up(web):
