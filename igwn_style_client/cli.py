@@ -744,6 +744,9 @@ _CONNECTION = [
 ]
 
 
+_KEYWORD = re.compile(r"\b(ssl_ca_location|consumer_group|group|server|noauth)=(True\b)?")
+
+
 def connecting(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options that all connections have; it takes them as `connection`."""
     names = ("server", "port", "group", "consumer_group", "authfile", "noauth", "ssl_ca_location",
@@ -798,6 +801,10 @@ def doctor(
     """
     console = Console(highlight=False, soft_wrap=True)
 
+    def typed(text: str) -> str:
+        """Spell keywords as the options of this command."""
+        return _KEYWORD.sub(lambda found: "--" + found[1].replace("_", "-"), text)
+
     def show(one: Check) -> None:
         if as_json:
             click.echo(json.dumps(asdict(one)))
@@ -807,9 +814,9 @@ def doctor(
         ]
         if not console.encoding.startswith("utf"):
             mark = {"✓": "ok", "✗": "FAILED"}.get(mark, mark)
-        console.print(Text(f"{mark} ", style), Text(f"{one.name}: {one.said}"), sep="")
+        console.print(Text(f"{mark} ", style), Text(f"{one.name}: {typed(one.said)}"), sep="")
         if one.mend:
-            console.print(Text(f"    -> {one.mend}", "" if one.passed is False else "dim"))
+            console.print(Text(f"    -> {typed(one.mend)}", "" if one.passed is False else "dim"))
 
     try:
         with warnings.catch_warnings():
@@ -819,7 +826,8 @@ def doctor(
     except (TypeError, ValueError) as error:  # of a topic's name
         raise click.UsageError(str(error)) from error
     except CredentialError as error:
-        checks = [Check("credential", False, str(error))]
+        said, _, mend = str(error).partition("; ")
+        checks = [Check("credential", False, said, mend)]
         show(checks[0])
     failed = sum(one.passed is False for one in checks)
     if not as_json:

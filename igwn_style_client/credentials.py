@@ -146,7 +146,12 @@ def select(auth: Sequence[Auth] | None, broker: str, username: str | None) -> Au
             f"{error.message}\nChoose one by its user name in the URL: kafka://USER@{broker}/"
         ) from error
     except RuntimeError as error:
-        raise CredentialError(str(error)) from error
+        there = ", ".join(f"{describe(one)}, for {one.hostname or 'any server'}" for one in auth)
+        wanted = f' of user "{username}"' if username else ""
+        raise CredentialError(
+            f"no credential{wanted} for {broker} among: {there}; store one for this server with: "
+            "hop auth add (or noauth=True, if it wants none)"
+        ) from error
 
 
 def with_ca(auth: Credential, location: str | None) -> Credential:
@@ -216,13 +221,15 @@ def _explained(path: Path, hops_text: str) -> CredentialError:
             f"{path} can be read by others; make it safe with: chmod 0600 {path}"
         )
     if "no auth section" in hops_text:
-        return CredentialError(f"{path} has no section [[auth]]")
+        return CredentialError(f"{path} has no section [[auth]]; write it anew with: hop auth add")
     if match := re.search(r"missing auth property '\w+'", hops_text):
-        return CredentialError(f"{path}: {match[0]}")
+        return CredentialError(f"{path}: {match[0]}; write it anew with: hop auth add")
     # The rest of what the parser says may quote a password.
     where = re.search(r"\(line \d+", hops_text)
     return CredentialError(
-        f"{path} is no credential file of hop" + (f": see {where[0][1:]}" if where else "")
+        f"{path} is no credential file of hop"
+        + (f": see {where[0][1:]}" if where else "")
+        + "; write it anew with: hop auth add"
     )
 
 
@@ -241,7 +248,10 @@ def _from_netrc(machines: Iterable[str]) -> Auth | None:
         entries = netrc.netrc(str(path))
     except netrc.NetrcParseError as error:
         # Its text may quote a password.
-        raise CredentialError(f"{path} is no netrc file: see its line {error.lineno}") from None
+        raise CredentialError(
+            f"{path} is no netrc file: see its line {error.lineno}; a line of it looks like: "
+            "machine HOST login USER password PASSWORD"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise CredentialError(f"{path} cannot be read: {type(error).__name__}") from None
     for machine in machines:
@@ -251,6 +261,7 @@ def _from_netrc(machines: Iterable[str]) -> Auth | None:
             raise CredentialError(f"{path}: machine {machine} needs both login and password")
         if entry is not None:
             return _note(Auth(entry[0], entry[2]), str(path))
+    log.info("%s has an entry for %s, and none for this server", path, ", ".join(entries.hosts))
     return None
 
 
@@ -284,8 +295,9 @@ def variable(name: str) -> str | None:
         raise CredentialError(f"both {name} and {name}_FILE are set")
     if not path:
         return value or None
-    # The path is not repeated: it may be the password itself, put into the wrong variable.
-    what = f"the file that {name}_FILE names"
+    # What is no path is not repeated: it may be the password, put into the wrong variable.
+    shown = f", {path}," if "/" in path else ""
+    what = f"the file that {name}_FILE names{shown}"
     try:
         if not Path(path).is_file():
             raise CredentialError(f"{what} does not exist, or is no file")

@@ -23,7 +23,7 @@ from . import credentials, positions, topics
 from .errors import AuthenticationError, ClientError, StreamError
 from .inquiry import Inquiry
 from .probe import Finding, look
-from .rights import may_join, may_read
+from .rights import hidden, may_join, may_read
 
 __all__ = ["Check", "Patient", "examine"]
 
@@ -120,7 +120,7 @@ def _behind_the_login(patient: Patient, inquiry: Inquiry) -> Iterator[Check]:
     how = "accepted" if patient.auth else "not needed: the broker answers without one"
     yield Check("login", True, f"the credential is {how}")
     yield _brokers(topics.brokers(metadata), patient, inquiry)
-    wanted, check = _topics(topics.existing(metadata), patient)
+    wanted, check = _topics(topics.existing(metadata), patient, inquiry)
     yield check
     if wanted:
         readable, check = _rights(wanted, patient, inquiry)
@@ -231,12 +231,11 @@ def _brokers(found: Sequence[str], patient: Patient, inquiry: Inquiry) -> Check:
 # -- topics and rights -----------------------------------------------------------------------------
 
 
-def _topics(names: Collection[str], patient: Patient) -> tuple[list[str], Check]:
+def _topics(names: Collection[str], patient: Patient, inquiry: Inquiry) -> tuple[list[str], Check]:
     """Return the topics to look at, and the check of them."""
     ours = sorted(name for name in names if name.startswith(f"{patient.group}."))
     if missing := [topic for topic in patient.topics if topic not in names]:
-        said = topics.not_there(missing, names, ", ".join(patient.brokers))
-        mend = "topics that may not be read are hidden: ask their owner for the permission"
+        said, mend = _missing(missing, names, patient, inquiry)
         return [one for one in patient.topics if one in names], Check("topics", False, said, mend)
     if not ours and not patient.topics:
         groups = sorted({name.partition(".")[0] for name in names if "." in name})
@@ -245,6 +244,24 @@ def _topics(names: Collection[str], patient: Patient) -> tuple[list[str], Check]
         return [], Check("topics", False, said, mend)
     said = f'{len(names)} to be seen, {len(ours)} of the group "{patient.group}"'
     return list(patient.topics or ours), Check("topics", True, said)
+
+
+def _missing(
+    missing: Sequence[str], names: Collection[str], patient: Patient, inquiry: Inquiry
+) -> tuple[str, str]:
+    """Say what is the matter with topics that are not among those to be seen, and what to do."""
+    said = topics.not_there(missing, names, ", ".join(patient.brokers))
+    shorts = {topic.removeprefix(f"{patient.group}.") for topic in missing}
+    if full := sorted(shorts & set(names)):
+        return said, f"write the short name: {', '.join(n.partition('.')[2] for n in full)}"
+    groups = sorted({n.partition(".")[0] for n in names if n.partition(".")[2] in shorts})
+    if groups:
+        return said, f"it is there in another group: give group={groups[0]!r}"
+    if closed := hidden(inquiry, missing, patient.timeout):
+        quoted = ", ".join(f'"{topic}"' for topic in closed)
+        said = f"{quoted}: not to be seen with this credential, if it exists at all"
+        return said, "ask its owner for the permission to read; is the name spelled right?"
+    return said, "is the name spelled right? get_topics() lists what there is"
 
 
 def _rights(wanted: Sequence[str], patient: Patient, inquiry: Inquiry) -> tuple[list[str], Check]:

@@ -69,6 +69,8 @@ _STALL_SECONDS = 120.0
 _RETIRE_SECONDS = 2.0
 _CLOSE_SECONDS = 10.0
 _CLOSE_UNUSED_SECONDS = 0.5
+# After how long a place in the group is overdue.
+_PATIENCE_SECONDS = 6.0
 # For how long after a topic was made anew the group's mark may be one of the old topic.
 _DISTRUST_SECONDS = 60.0
 # How long the last commit waits to hear whether a topic is still the one that was read.
@@ -238,6 +240,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._patience = RetryPolicy(None, self._policy.wait).waits()
         self._tried = False
         self._told = False
+        self._asked_at: float | None = None
         self._open_at = 0.0
         self._contact = time.monotonic()
         self._looked = 0.0
@@ -317,6 +320,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             self._settled()
             return
         log.info('asking for a place in the consumer group "%s"', self._conf.group_id)
+        self._asked_at = time.monotonic()
         kafka.subscribe(
             self._topics,
             on_assign=partial(self._on_assign, kafka),
@@ -335,6 +339,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             return None
 
     def _settled(self) -> None:
+        self._asked_at = None
         self._patience = RetryPolicy(None, self._policy.wait).waits()
         self._told = False
         self._counters.state = "listening"
@@ -502,7 +507,14 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         if refused := self._trouble.conclusion():
             raise refused
         first = kafka.poll(timeout)
-        self._counters.last_poll = time.monotonic()
+        self._counters.last_poll = now = time.monotonic()
+        if self._asked_at is not None and now - self._asked_at > _PATIENCE_SECONDS:
+            self._asked_at = None
+            log.warning(
+                'the consumer group "%s" gives no place yet: a member that was killed still counts '
+                "until its session ends, by default for 45 s (session.timeout.ms)",
+                self._conf.group_id,
+            )
         if first is None:
             return []
         messages = [first]

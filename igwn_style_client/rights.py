@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 from .errors import BrokerUnreachable, from_kafka, is_transient
 from .inquiry import Inquiry
 
-__all__ = ["may_join", "may_read"]
+__all__ = ["hidden", "may_join", "may_read"]
 
 _REFUSED = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -58,6 +58,26 @@ def may_join(inquiry: Inquiry, consumer_group: str, timeout: float) -> bool | No
             if not is_transient(error.args[0]) or time.monotonic() > end:
                 raise from_kafka(error.args[0], inquiry.where) from error
             time.sleep(_AGAIN_SECONDS)
+
+
+def hidden(inquiry: Inquiry, topics: Collection[str], timeout: float) -> list[str]:
+    """Return those of the topics that the broker does not let us see.
+
+    A broker that allows nothing by default says so also of topics that do not exist.
+    """
+    end = time.monotonic() + timeout
+    return [topic for topic, answer in inquiry.topics(topics).items() if _is_refused(answer, end)]
+
+
+def _is_refused(answer: Future[Any], end: float) -> bool:
+    try:
+        answer.result(max(0.0, end - time.monotonic()))
+    except KafkaException as error:
+        code: int = error.args[0].code()
+        return code == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    except NoAnswer:
+        pass
+    return False
 
 
 def _may(answer: Future[Any], end: float, inquiry: Inquiry) -> bool | None:

@@ -91,5 +91,7 @@ def not_there(topics: Sequence[str], existing: Collection[str], where: str) -> s
     prefixes = tuple({topic.partition(".")[0] + "." for topic in topics})
     ours = [name for name in existing if name.startswith(prefixes)]
     near = {close for topic in topics for close in get_close_matches(topic, ours)}
+    shorts = {topic.partition(".")[2] for topic in topics}
+    near |= {name for name in existing if name in shorts or name.partition(".")[2] in shorts}
     hint = f"; there is {', '.join(sorted(near))}" if near else ""
     return f"{names} {verb} not exist on {where}{hint}"

@@ -45,6 +45,9 @@ _EVENT = re.compile(
     re.DOTALL,
 )
 _NO_TOKEN = "Failed to acquire SASL OAUTHBEARER token: "  # noqa: S105
+_WRONG_LOGIN = (
+    "the user name, the password or the mechanism is wrong, or the account is no longer there"
+)
 _FINAL = {"untrusted", "expired", "early", "host", "certificate"}
 
 
@@ -209,8 +212,8 @@ class Trouble:
         if mechanism == "OAUTHBEARER":
             return f"it does not accept the token ({text})"
         return (
-            "the user name or the password is wrong, or the account is no longer there; make a "
-            f"new credential where you got this one ({text})"
+            f"{_WRONG_LOGIN}; compare them with those you were given, or make a new credential "
+            f"there ({text})"
         )
 
     # -- reasons ---------------------------------------------------------------------------------
@@ -256,7 +259,7 @@ class Trouble:
     def explain(self, found: Finding, host: str) -> str:
         """Put a finding into words, the next step after a semicolon; empty where all is well."""
         whose = "TLS: the server's certificate"
-        plain = f"this session has no credential{'' if self._auth else ' (noauth=True?)'}"
+        plain = "this session has no credential"
         if self._auth is not None:
             plain = f"its credential is for {self._auth.protocol}"
         words = {
@@ -273,7 +276,8 @@ class Trouble:
             f" not {host}",
             "certificate": f"{whose} cannot be verified: {found.reason}",
             "closed": "TLS: it does not speak TLS, or ends the handshake, and this session's "
-            "credential demands it; is the port right?"
+            "credential demands it; is the port right? For a server without TLS the credential "
+            'needs protocol = "SASL_PLAINTEXT"'
             if self._tls
             else f"it ends the connection; perhaps it demands a login, and {plain}",
             "tls": ""

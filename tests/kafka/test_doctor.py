@@ -193,6 +193,45 @@ def test_a_missing_topic(kafka, group, examine):
     assert f"there is {group}.superevent" in one.said
 
 
+@pytest.mark.parametrize(
+    ("group", "topic", "mends"),
+    [
+        ("{}", "{}.unique_name", "write the short name: unique_name"),
+        ("{}x", "unique_name", "another group: give group='{}'"),
+        ("{}", "unique_nam", "spelled right"),
+    ],
+)
+def test_a_missing_topic_leads_to_the_right_one(kafka, examine, group, topic, mends):
+    ours = f"g{secrets.token_hex(4)}"
+    kafka.create_topics(f"{ours}.unique_name")
+    one = failed(examine(topic.format(ours), group=group.format(ours)))
+    assert f"there is {ours}.unique_name" in one.said
+    assert mends.format(ours) in one.mend
+    kafka.delete_topics(f"{ours}.unique_name")
+
+
+def test_a_topic_that_may_not_be_seen(kafka, group, examine):
+    kafka.create_topics(f"{group}.superevent", f"{group}.secret")
+    kafka.acl("admin", "read", topic=f"{group}.secret")
+    one = failed(examine("secret"))
+    assert one.said == (
+        f'"{group}.secret": not to be seen with this credential, if it exists at all'
+    )
+    assert "ask its owner for the permission" in one.mend
+
+
+def test_a_credential_for_another_server(kafka, tmp_path):
+    auth = tmp_path / "auth.toml"
+    auth.touch(mode=0o600)
+    auth.write_text(
+        '[[auth]]\nusername = "me"\npassword = "hunter2"\nhostname = "kafka.example.org"\n'
+    )
+    done = run(kafka, "doctor", "--server", kafka.sasl_url, "--authfile", str(auth))
+    assert done.returncode == 1
+    assert f'user "me" by SCRAM-SHA-512, from {auth}, for kafka.example.org' in done.stdout
+    assert "    -> store one for this server with: hop auth add (or --noauth" in done.stdout
+
+
 def test_a_group_without_topics(kafka, group, examine):
     kafka.create_topics(f"{group}.superevent")
     one = failed(examine(group=f"{group}x"))

@@ -255,6 +255,17 @@ class TestRow4SIGKILL:
             assert tally.late == []
 
 
+class TestRow4TheRestart:
+    def test_the_wait_for_the_dead_member_is_told(self, kafka, group, publisher):
+        """Nobody should think that the restarted listener is broken."""
+        with Members(kafka, group, options={"session.timeout.ms": 12_000}) as members:
+            members.kill(members.start())
+            listener = members.start()
+            (line,) = [one for one in listener.errors if "gives no place yet" in one]
+            assert line.startswith("WARNING")
+            assert group in line
+
+
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "stop"])
 class TestRow5EndedInGoodOrder:

@@ -318,7 +318,7 @@ def test_an_unsafe_netrc(home, mode):
 )
 def test_a_broken_netrc_is_named_with_its_line(home, text):
     path = netrc(home, text)
-    assert re.fullmatch(rf"{path} .+ line \d+", str(refused()))
+    assert re.fullmatch(rf"{path} .+ line \d+; a line .+", str(refused()))
 
 
 @pytest.mark.parametrize(
@@ -436,7 +436,10 @@ def test_the_mechanism_may_be_chosen(environment, mechanism):
             {"USERNAME": "me", "PASSWORD": SECRET, "PASSWORD_FILE": SECRET},
             "both IGWN_STYLE_CLIENT_PASSWORD and IGWN_STYLE_CLIENT_PASSWORD_FILE are set",
         ),
-        ({"USERNAME": "me", "PASSWORD_FILE": "/no/such"}, "PASSWORD_FILE names does not exist"),
+        (
+            {"USERNAME": "me", "PASSWORD_FILE": "/no/such"},
+            "PASSWORD_FILE names, /no/such, does not exist",
+        ),
         (
             {"USERNAME": "me", "PASSWORD": SECRET, "MECHANISM": "GSSAPI"},
             "MECHANISM must be one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512: GSSAPI",
