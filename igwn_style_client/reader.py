@@ -69,6 +69,9 @@ _STALL_SECONDS = 120.0
 _RETIRE_SECONDS = 2.0
 _CLOSE_SECONDS = 10.0
 _CLOSE_UNUSED_SECONDS = 0.5
+# For how long librdkafka may try to get back the place that it has lost.
+_LOST_SECONDS = 20.0
+_COMMIT_SECONDS = 5.0
 # After how long a place in the group is overdue.
 _PATIENCE_SECONDS = 6.0
 # For how long after a topic was made anew the group's mark may be one of the old topic.
@@ -241,6 +244,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._tried = False
         self._told = False
         self._asked_at: float | None = None
+        self._lost_at: float | None = None
+        self._committing: threading.Thread | None = None
         self._open_at = 0.0
         self._contact = time.monotonic()
         self._looked = 0.0
@@ -339,7 +344,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             return None
 
     def _settled(self) -> None:
-        self._asked_at = None
+        self._asked_at = self._lost_at = None
         self._patience = RetryPolicy(None, self._policy.wait).waits()
         self._told = False
         self._counters.state = "listening"
@@ -374,7 +379,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self.settle(ended)
         marks = {one.where: one.mark for one in ended}
         self._store_last(marks, kafka)
-        self._commit(marks)
+        self._commit_in_time(marks)
         for one in marks:
             self._uncommitted.pop(one, None)  # from now on it is the next owner's
         kafka.incremental_unassign(taken)
@@ -382,6 +387,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
     def _on_lost(self, kafka: Any, _: Any, taken: list[TopicPartition]) -> None:
         if kafka is not self._kafka:
             return
+        self._lost_at = time.monotonic()
         # Others have them already, and what is unfinished here is theirs too.
         log.warning("the group gave %d partitions away; alerts may be repeated", len(taken))
         for watermark in self._end({(one.topic, one.partition) for one in taken}):
@@ -515,6 +521,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 "until its session ends, by default for 45 s (session.timeout.ms)",
                 self._conf.group_id,
             )
+        if self._lost_at is not None and now - self._lost_at > min(_LOST_SECONDS, self._stall):
+            raise BrokerUnreachable(f"{self._names()} gives no place in the group any more")
         if first is None:
             return []
         messages = [first]
@@ -824,7 +832,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
     def _commit_first_marks(self, others: Mapping[Partition, int] | None = None) -> None:
         """Commit the marks that librdkafka would not: the first ones, and those that went back."""
         now = time.monotonic()
-        if now >= self._commit_at and self._commit({**self._uncommitted, **(others or {})}):
+        marks = {**self._uncommitted, **(others or {})}
+        if now >= self._commit_at and self._commit_in_time(marks):
             self._uncommitted.clear()
         self._commit_at = time.monotonic() + _COMMIT_AGAIN_SECONDS if self._uncommitted else 0.0
 
@@ -840,6 +849,27 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 kafka.store_offsets(offsets=offsets)
             except KafkaException as error:
                 log.info("the marks could not be stored: %s", error.args[0])
+
+    def _commit_in_time(self, marks: Mapping[Partition, int]) -> bool:
+        """Commit now, and give up after a while.
+
+        librdkafka's own commit has no time limit: it may wait for minutes for a coordinator that it
+        has lost, and meanwhile nothing is read.
+        """
+        if not marks or not self._grouped:
+            return True
+        if self._committing is not None and self._committing.is_alive():
+            return False
+        done: list[bool] = []
+        kafka = self._kafka
+        self._committing = threading.Thread(
+            target=lambda: done.append(self._commit(marks, kafka)),
+            name="alert-committing",
+            daemon=True,
+        )
+        self._committing.start()
+        self._committing.join(_COMMIT_SECONDS)
+        return done == [True]
 
     def _commit(self, marks: Mapping[Partition, int], kafka: Any = None) -> bool:
         """Commit now; False if the broker did not take it, which costs repeats, never alerts."""
