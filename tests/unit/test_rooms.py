@@ -32,7 +32,7 @@ FLOORS = [
         "rights",
         "simulation",
     },
-    {"decoding", "topics"},
+    {"decoding", "encoding", "topics"},
     {"inquiry"},
     {"trouble"},
     {
