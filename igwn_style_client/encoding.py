@@ -1,4 +1,4 @@
-"""What goes out as JSON: encoded as hop does, and refused where it would not arrive as it was.
+"""What goes out: JSON as hop encodes it, refused where it would not arrive as it was; and files.
 
 The broker cannot say afterwards what was wrong with an alert, so that it is said before anything
 is sent, with the place inside the message.
@@ -12,7 +12,12 @@ from collections.abc import Iterator
 from datetime import date, time
 from typing import Any
 
-__all__ = ["encode_json"]
+from hop.models import VOEvent
+
+__all__ = ["FORMATS", "encode_json", "messages_in"]
+
+#: What a file may hold; "auto" tells by its content.
+FORMATS = ("auto", "json", "jsonl", "voevent", "text", "binary")
 
 
 def encode_json(msg: Any) -> bytes:
@@ -100,3 +105,76 @@ def _problem(item: Any, path: str) -> Exception | None:
     elif hasattr(item, "tolist"):
         instead = "send its tolist()"
     return TypeError(f"{path} is a {kind}, which JSON does not have; {instead}")
+
+
+def messages_in(content: bytes, format: str = "auto") -> list[Any]:
+    """Return what a file holds, as messages to publish.
+
+    Parameters
+    ----------
+    content
+        The file's bytes.
+    format
+        One of `FORMATS`.  "jsonl" is JSON with an alert on each line; the others are one alert.
+
+    Raises
+    ------
+    ValueError
+        It is not of that format, or looks like JSON or VOEvent and is neither; says where.
+    """
+    if format == "binary":
+        return [content]
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if format == "auto":
+            return [content]
+        raise ValueError(f"it is no {format}, for it is no text in UTF-8") from None
+    found = _format_of(text) if format == "auto" else format
+    if found == "text":
+        return [text]
+    if found == "json":
+        return [_json(text)]
+    if found == "jsonl":
+        lines = enumerate(text.splitlines(), 1)
+        return [_json(line, f"line {number}: ") for number, line in lines if line.strip()]
+    try:
+        return [VOEvent.load(text)]
+    except Exception as error:  # of the XML, or of a field that is missing; hop names no kind
+        raise ValueError(f"it is no VOEvent: {error}") from error
+
+
+def _format_of(text: str) -> str:
+    beginning = text.lstrip()[:1]
+    if beginning == "<" and "VOEvent" in text:
+        return "voevent"
+    try:
+        json.loads(text)
+    except ValueError:
+        first = next((line for line in text.splitlines() if line.strip()), "")
+        if beginning in ("{", "["):
+            return "jsonl" if _is_json(first) else "json"  # which says what is wrong with it
+        return "text"
+    return "json"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _json(text: str, where: str = "") -> Any:
+    try:
+        msg = json.loads(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{where}it is no JSON: {error}; to send it as it is, say that it is text"
+        ) from error
+    try:
+        encode_json(msg)  # Python's json also reads NaN
+    except ValueError as error:
+        raise ValueError(f"{where}{error}") from error
+    return msg

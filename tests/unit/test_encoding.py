@@ -5,11 +5,11 @@ import re
 from datetime import date, datetime, timezone
 
 import pytest
-from hop.models import JSONBlob
+from hop.models import JSONBlob, VOEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from igwn_style_client.encoding import encode_json
+from igwn_style_client.encoding import encode_json, messages_in
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 FINITE = SCALARS.filter(lambda one: one not in (float("inf"), float("-inf")))
@@ -74,3 +74,55 @@ def test_the_first_place_is_named():
 def test_the_same_list_twice_is_no_circle():
     one = [1]
     assert json.loads(encode_json([one, one, {"a": one}])) == [[1], [1], {"a": [1]}]
+
+
+# Files
+
+XML = """<?xml version="1.0" encoding="UTF-8"?>
+<voe:VOEvent xmlns:voe="http://www.ivoa.net/xml/VOEvent/v2.0" ivorn="ivo://gwnet/S1#1" role="test"
+ version="2.0"><Who><AuthorIVORN>ivo://gwnet</AuthorIVORN></Who></voe:VOEvent>"""
+
+
+@pytest.mark.parametrize(
+    ("content", "format", "messages"),
+    [
+        (b'{"a": 1}', "auto", [{"a": 1}]),
+        (b'\xef\xbb\xbf{\n "a": [1]\n}\n', "auto", [{"a": [1]}]),
+        (b'{"a": 1}\n\n{"a": 2}\n', "auto", [{"a": 1}, {"a": 2}]),
+        (b'{"a": 1}\n', "jsonl", [{"a": 1}]),
+        (b"1\n2\n", "jsonl", [1, 2]),
+        (b'"a string"', "auto", ["a string"]),
+        (b'{"a": 1}', "text", ['{"a": 1}']),
+        (b"TITLE: GCN CIRCULAR\n", "auto", ["TITLE: GCN CIRCULAR\n"]),
+        (b"SIMPLE  = T\xff\x00", "auto", [b"SIMPLE  = T\xff\x00"]),
+        (b'{"a": 1}', "binary", [b'{"a": 1}']),
+        (b"", "auto", [""]),
+        (b"", "jsonl", []),
+    ],
+)
+def test_files(content, format, messages):
+    assert messages_in(content, format) == messages
+
+
+@pytest.mark.parametrize("format", ["auto", "voevent"])
+def test_a_voevent(format):
+    [message] = messages_in(XML.encode(), format)
+    assert isinstance(message, VOEvent)
+    assert message.ivorn == "ivo://gwnet/S1#1"
+
+
+@pytest.mark.parametrize(
+    ("content", "format", "says"),
+    [
+        (b'{"a": 1', "auto", "it is no JSON: "),
+        (b'{"a": 1}\n{"a": \n', "auto", "line 2: it is no JSON: "),
+        (b'{"a": 1}\n{"a": NaN}\n', "auto", 'line 2: msg["a"] is nan'),
+        (b"text", "json", "it is no JSON: "),
+        (b"\xff", "json", "it is no json, for it is no text in UTF-8"),
+        (b"<VOEvent", "auto", "it is no VOEvent: "),
+        (b"<VOEvent/>", "voevent", "it is no VOEvent: "),
+    ],
+)
+def test_files_that_are_not_what_they_look_like(content, format, says):
+    with pytest.raises(ValueError, match=re.escape(says)):
+        messages_in(content, format)

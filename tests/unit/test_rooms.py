@@ -78,6 +78,7 @@ DOORS = {
         "decoding",
         "documents",
         "doctor",
+        "encoding",
         "errors",
         "inquiry",
         "publishing",
