@@ -37,6 +37,7 @@ from .errors import (
     TopicNotFound,
 )
 from .health import Health
+from .publishing import Receipt
 from .simulation import simulate
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "IGWNAlertClient",
     "NotConnected",
     "PublishError",
+    "Receipt",
     "StreamError",
     "ThumbnailError",
     "TopicNotFound",

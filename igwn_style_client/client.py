@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from concurrent.futures import Executor
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any
 from urllib.parse import unquote
@@ -25,14 +26,15 @@ from .alert import Alert
 from .arguments import DEFAULT_PORT, check, check_start_at, parse_server, topic_names
 from .delivery import Callback
 from .doctor import Check
-from .errors import NotConnected, PublishError, TopicNotFound
+from .errors import NotConnected, PublishError, StreamError, TopicNotFound
 from .health import Health
 from .inquiry import Inquiry
 from .listening import Listening, Manner, SetAside
-from .publishing import Connection, Session
+from .publishing import Connection, Receipt, Session, receipts_for
 from .reader import Reader, StartAt
 from .retry import RetryPolicy
 from .rights import may_read
+from .signals import end_in_order
 from .topics import existing
 
 __all__ = [
@@ -395,8 +397,19 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             if topic not in self.sessions:
                 self.sessions[topic] = self._open_session(topic)
 
-    def publish_to_topic(self, topic: str, msg: Any) -> None:
+    def publish_to_topic(
+        self,
+        topic: str,
+        msg: Any,
+        *,
+        headers: Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]] | None = None,
+        key: str | bytes | None = None,
+        test: bool = False,
+        on_delivery: Callable[[StreamError | None, Receipt | None], object] | None = None,
+    ) -> None:
         """Queue an alert for a connected topic; `flush_by_topic` confirms it.
+
+        A full queue is waited for, up to `publish_timeout`.
 
         Parameters
         ----------
@@ -404,15 +417,29 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             Short name.
         msg
             str, dict, list, bytes or one of hop's message models.
+        headers
+            Names and values, beside those that hop adds.
+        key
+            Kafka's key: alerts with equal keys go to one partition and stay in order.
+        test
+            True flags the alert ``_test``.
+        on_delivery
+            Called as ``on_delivery(error, receipt)`` when the alert is confirmed or given up, by
+            whichever later call hears of it; one of the two is None.
 
         Raises
         ------
         NotConnected
             `connect` was not called for the topic.
         TypeError, ValueError
-            `msg` cannot be encoded.
+            `msg` cannot be encoded; says where in it.
+        PublishError
+            Alerts that were queued before for this topic have failed since, the queue stayed full,
+            or `msg` is too large.  `msg` was not queued; it is the last in `unconfirmed`.
         """
-        self._session(topic).write(msg)
+        report = None if on_delivery is None else receipts_for(topic, on_delivery)
+        given = _given(headers=headers, key=key, test=test, delivery_callback=report)
+        self._session(topic).write(msg, **given)
 
     def flush_by_topic(self, topic: str) -> None:
         """Return when the broker has confirmed every alert that was queued for the topic.
@@ -452,7 +479,15 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
                     closing.append(self.sessions.pop(topic))
         _each([session.close for session in closing])
 
-    def publish(self, topic: str | Iterable[str], msg: Any = None) -> None:
+    def publish(
+        self,
+        topic: str | Iterable[str],
+        msg: Any = None,
+        *,
+        headers: Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]] | None = None,
+        key: str | bytes | None = None,
+        test: bool = False,
+    ) -> Receipt | list[Receipt]:
         """Publish an alert; on return the broker has confirmed it.
 
         Parameters
@@ -461,20 +496,52 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             Short name, or any iterable of them.
         msg
             str, dict, list, bytes or one of hop's message models.
+        headers
+            Names and values, beside those that hop adds.
+        key
+            Kafka's key: alerts with equal keys go to one partition and stay in order.
+        test
+            True flags the alert ``_test``.
+
+        Returns
+        -------
+        Receipt or list of Receipt
+            Where the broker has put it; a list, in the order of the topics, unless `topic` is a
+            str.
 
         Raises
         ------
         PublishError
-            Not confirmed within `publish_timeout`.
+            Not confirmed within `publish_timeout` for all topics.  It names those that failed,
+            and why, and those for which it is confirmed.
         TypeError, ValueError
-            `msg` cannot be encoded.
+            `msg` cannot be encoded; says where in it.  Nothing was sent.
         """
-        # A session of its own, so that each thread waits for its own alerts; the connection
-        # behind it is kept.
-        sessions = [self._open_session(name) for name in topic_names(topic)]
-        for session in sessions:
-            session.write(msg)
-        _each([session.close for session in sessions])
+        # Sessions of its own, so that each thread waits for its own alerts; the connection
+        # behind them is kept.
+        names = topic_names(topic)
+        headers = list(headers) if isinstance(headers, Iterator) else headers
+        given = _given(headers=headers, key=key, test=test)
+        sessions = [self._open_session(name) for name in names]
+        calls = [partial(session.write, msg, **given) for session in sessions]
+        try:
+            _each([*calls, *(session.close for session in sessions)])
+        except PublishError as error:
+            raise self._beside(error, names) from error.__cause__
+        receipts = [
+            Receipt.of(session.last, name) if isinstance(session, Session) else None
+            for session, name in zip(sessions, names, strict=True)
+        ]
+        return receipts[0] if isinstance(topic, str) else receipts  # type: ignore[return-value]
+
+    def _beside(self, error: PublishError, names: Sequence[str]) -> PublishError:
+        """Add to an error the topics that were confirmed."""
+        failed = {name for name, _ in error.unconfirmed}
+        confirmed = [f'"{name}"' for name in map(self._dialect.full_name, names)
+                     if name not in failed]  # fmt: skip
+        if not confirmed:
+            return error
+        return PublishError(f"{error}; confirmed for {', '.join(confirmed)}", error.unconfirmed)
 
     def _open_session(self, topic: str) -> Any:
         return self.open(self._construct_topic_url(topic), "w")
@@ -682,6 +749,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             key = (*brokers, auth.username if auth else "", f"{seconds:g}")
             if key not in self._connections:
                 login = _login(auth)
+                end_in_order()
                 self._connections[key] = Connection(brokers, auth, seconds, self.options, login)
             return self._connections[key]
 
@@ -741,12 +809,15 @@ def _each(calls: Iterable[Callable[[], object]]) -> None:
         raise PublishError(text, unconfirmed) from failures[0].__cause__
 
 
+def _given(**keywords: Any) -> dict[str, Any]:
+    """Return the keywords that were given; a session of somebody else's may not know them all."""
+    return {name: value for name, value in keywords.items() if value not in (None, False)}
+
+
 def _flush_at_exit(connections: Mapping[Any, Connection]) -> None:
     """Send what is still queued when the client goes, at the latest when the program ends."""
     for connection in connections.values():
-        left = connection.close(timedelta(seconds=connection.timeout))
-        if left:
-            log.error("%d alerts were not confirmed by %s", left, ", ".join(connection.brokers))
+        connection.leave()
 
 
 def _deprecated(instead: str) -> None:

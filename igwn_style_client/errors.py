@@ -44,6 +44,7 @@ __all__ = [
     "ThumbnailError",
     "TopicNotFound",
     "from_kafka",
+    "is_too_large",
     "is_transient",
     "kind_of",
 ]
@@ -227,6 +228,11 @@ _TRANSIENT = _UNREACHABLE | {
 def is_transient(error: KafkaError) -> bool:
     """Whether an error passes by itself, so that reading simply goes on."""
     return error.code() in _TRANSIENT and not error.fatal()
+
+
+def is_too_large(error: KafkaError) -> bool:
+    """Whether the broker, or librdkafka, found a message too large."""
+    return error.code() == KafkaError.MSG_SIZE_TOO_LARGE
 
 
 def from_kafka(error: KafkaError, context: str) -> StreamError:

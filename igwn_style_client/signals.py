@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, while somebody listens, let the callbacks that are running finish.
+"""Ctrl-C and SIGTERM: callbacks that run finish first, and what is queued is still sent.
 
 Only where Python's or the system's default would have ended the program anyway, and only in the
 main thread, the only one in which Python takes signals.  A handler of the user's is left alone.
@@ -12,13 +12,33 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
-__all__ = ["finishing_first"]
+__all__ = ["end_in_order", "finishing_first"]
 
 log = logging.getLogger(__name__)
 
-_DEFAULTS = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+
+def _exit(number: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + number)  # the status that a shell gives to a program so killed
+
+
+_DEFAULTS: dict[int, tuple[Any, ...]] = {
+    signal.SIGINT: (signal.default_int_handler,),
+    signal.SIGTERM: (signal.SIG_DFL, _exit),
+}
+
+
+def end_in_order() -> None:
+    """Let SIGTERM end the program as `sys.exit` does, so that all that is to be done then is done.
+
+    By itself it would end it on the spot.
+    """
+    if (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    ):
+        signal.signal(signal.SIGTERM, _exit)
 
 
 @contextmanager
@@ -47,9 +67,9 @@ def finishing_first(stopping: threading.Event) -> Iterator[None]:
         )
 
     ours: dict[int, Any] = {
-        number: default
-        for number, default in _DEFAULTS.items()
-        if signal.getsignal(number) is default
+        number: signal.getsignal(number)
+        for number, defaults in _DEFAULTS.items()
+        if signal.getsignal(number) in defaults
     }
 
     def restore() -> None:

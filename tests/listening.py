@@ -10,13 +10,16 @@ import threading
 import time
 from contextlib import contextmanager
 
+import hop
 import pytest
+from hop.models import Blob, GCNCircular, JSONBlob, VOEvent
 
 from igwn_style_client import (
     Alert,
     BrokerUnreachable,
     NotConnected,
     PublishError,
+    Receipt,
     TopicNotFound,
     client,
 )
@@ -377,9 +380,136 @@ class Publishing:
         assert sorted(got) == [("cbc_gstlal", "both"), ("superevent", "both")]
 
     def test_what_cannot_be_encoded_is_not_sent(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent", f"{group}.cbc_gstlal")
+        publisher = connect()
+        with pytest.raises(TypeError, match="msg is a set"):
+            publisher.publish(["superevent", "cbc_gstlal"], {1, 2})
+        publisher.connect("superevent")
+        with pytest.raises(ValueError, match=r'msg\["events"\]\[0\]\["far"\] is nan'):
+            publisher.publish_to_topic("superevent", {"events": [{"far": float("nan")}]})
+        with pytest.raises(TypeError, match=r"headers: .* 'n': 5"):
+            publisher.publish_to_topic("superevent", "text", headers={"n": 5})
+        assert publisher.publish("superevent", "first").offset == 0
+
+    def test_receipts(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent", f"{group}.cbc_gstlal")
+        publisher = connect()
+        got = []
+        with listening(connect(), lambda topic, payload, alert: got.append(alert), "superevent"):
+            first = publisher.publish("superevent", "first", key="S1")
+            both = publisher.publish(["cbc_gstlal", "superevent"], "both", key="S1")
+            wait_until(lambda: len(got) == 2, what="two alerts")
+        assert isinstance(first, Receipt)
+        assert [one.topic for one in both] == ["cbc_gstlal", "superevent"]
+        for receipt, alert in zip([first, both[1]], got, strict=True):
+            assert (receipt.topic, receipt.partition) == (alert.topic, alert.partition)
+            assert receipt.offset == alert.offset
+
+    def test_receipts_of_what_is_queued(self, broker, group, connect):
         broker.create_topics(f"{group}.superevent")
-        with pytest.raises(TypeError):
-            connect().publish("superevent", {1, 2})
+        publisher = connect()
+        publisher.connect("superevent")
+        told = []
+        for number in range(20):
+            publisher.publish_to_topic(
+                "superevent", number, on_delivery=lambda *report: told.append(report)
+            )
+        publisher.flush_by_topic("superevent")
+        assert [error for error, _ in told] == [None] * 20
+        places = {(receipt.partition, receipt.offset) for _, receipt in told}
+        assert len(places) == 20
+        assert {receipt.topic for _, receipt in told} == {"superevent"}
+
+    def test_what_on_delivery_raises_is_not_swallowed(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent")
+        publisher = connect()
+        publisher.connect("superevent")
+        publisher.publish_to_topic("superevent", 1, on_delivery=lambda error, receipt: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            publisher.flush_by_topic("superevent")
+        publisher.flush_by_topic("superevent")
+
+    def test_on_the_wire_it_is_what_hop_sends(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent")
+        voevent = VOEvent.load(VOEVENT)
+        messages = ["text é", '{"uid": "S1"}', {"uid": "S1", "far": 1e-9}, [1, None], 5, None,
+                    b"\x00\xff", voevent, GCNCircular({"title": "GRB"}, "body"),
+                    JSONBlob({"a": 1}), Blob(b"x")]  # fmt: skip
+        given = {"headers": [("origin", b"LHO"), ("n", "1")], "key": "S1", "test": True}
+        publisher = connect()
+        address = broker.url.removeprefix("kafka://").rstrip("/")
+        by_hop = hop.io.Producer([address], [], None, automatic_offload=False)
+        got = []
+        listener = connect(test_alerts=True)
+        with listening(listener, lambda topic, payload, alert: got.append(alert), "superevent"):
+            for message in messages:
+                theirs = {**given, "headers": [*given["headers"]]}  # hop adds its own to the list
+                by_hop.write(message, topic=f"{group}.superevent", **theirs)
+                by_hop.flush()
+                publisher.publish("superevent", message, **given)
+            by_hop.close()
+            wait_until(lambda: len(got) == 2 * len(messages), what="all, twice")
+        for theirs, ours in zip(got[::2], got[1::2], strict=True):
+            assert (ours.raw, ours.key) == (theirs.raw, theirs.key)
+            assert without_id(ours) == without_id(theirs)
+            assert ours.id is not None
+            assert ours.id != theirs.id
+        assert ("origin", b"LHO") in without_id(ours)
+        assert given["headers"] == [("origin", b"LHO"), ("n", "1")]
+
+    def test_what_failed_since_is_told_by_the_next_call(self, connect):
+        publisher = connect(server="kafka://127.0.0.1:1/", publish_timeout=1)
+        publisher.connect(["superevent", "cbc_gstlal"])
+        told = []
+        publisher.publish_to_topic(
+            "superevent", "precious", on_delivery=lambda *report: told.append(report)
+        )
+        [connection] = publisher._connections.values()
+        wait_until(lambda: connection.serve(0.05) or told, what="the end of its time")
+        [(error, receipt)] = told
+        assert isinstance(error, BrokerUnreachable)
+        assert receipt is None
+        with pytest.raises(PublishError) as caught:
+            publisher.publish_to_topic("superevent", "next")
+        assert [msg for _, msg in caught.value.unconfirmed] == ["precious", "next"]
+        assert isinstance(caught.value.__cause__, BrokerUnreachable)
+        publisher.flush_by_topic("superevent")  # told once; and the next one was not queued
+
+    def test_a_full_queue_is_waited_for(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent")
+        publisher = connect(options={**broker.options, "queue.buffering.max.messages": 5})
+        publisher.connect("superevent")
+        for number in range(200):
+            publisher.publish_to_topic("superevent", number, key="S1")
+        publisher.flush_by_topic("superevent")
+        assert publisher.publish("superevent", "last", key="S1").offset == 200
+
+    def test_a_queue_that_stays_full_is_an_error(self, connect):
+        publisher = connect(
+            server="kafka://127.0.0.1:1/",
+            publish_timeout=1,
+            options={"queue.buffering.max.messages": 2},
+        )
+        publisher.connect("superevent")
+        publisher.publish_to_topic("superevent", 1)
+        publisher.publish_to_topic("superevent", 2)
+        begun = time.monotonic()
+        with pytest.raises(PublishError) as caught:
+            publisher.publish_to_topic("superevent", 3)
+        assert time.monotonic() - begun < 5
+        told = [msg for _, msg in caught.value.unconfirmed]
+        try:
+            publisher.flush_by_topic("superevent")
+        except PublishError as error:
+            told += [msg for _, msg in error.unconfirmed]
+        assert sorted(told) == [1, 2, 3]
+
+    def test_too_large_for_our_own_limit(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent")
+        publisher = connect(options={**broker.options, "message.max.bytes": 2000})
+        with pytest.raises(PublishError, match=r"31\d\d bytes .* the limit is 2000") as caught:
+            publisher.publish("superevent", "x" * 3000)
+        assert caught.value.unconfirmed == [(f"{group}.superevent", "x" * 3000)]
 
     def test_a_large_alert(self, broker, group, connect):
         broker.create_topics(f"{group}.superevent")
@@ -389,6 +519,15 @@ class Publishing:
             connect().publish("superevent", {"skymap": skymap})
             wait_until(lambda: got, what="an alert")
         assert got == [{"skymap": skymap}]
+
+
+VOEVENT = """<?xml version="1.0" encoding="UTF-8"?>
+<voe:VOEvent xmlns:voe="http://www.ivoa.net/xml/VOEvent/v2.0" ivorn="ivo://gwnet/S1#1" role="test"
+ version="2.0"><Who><AuthorIVORN>ivo://gwnet</AuthorIVORN></Who></voe:VOEvent>"""
+
+
+def without_id(alert):
+    return [header for header in alert.headers if header[0] != "_id"]
 
 
 def print_nothing(topic, payload):

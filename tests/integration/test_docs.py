@@ -13,7 +13,13 @@ import pytest
 import igwn_style_client
 
 ROOT = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/quickstart.rst", "docs/index.rst", "docs/antares.rst"]
+PAGES = [
+    "README.md",
+    "docs/quickstart.rst",
+    "docs/publishing.rst",
+    "docs/index.rst",
+    "docs/antares.rst",
+]
 ROOMS = [
     importlib.import_module(f"igwn_style_client.{room.name}")
     for room in pkgutil.iter_modules(igwn_style_client.__path__)

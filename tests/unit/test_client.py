@@ -1024,7 +1024,8 @@ def test_what_was_not_confirmed_is_told_together():
         made.publish(["a", "b", "c"], 5)
     assert raised.value.unconfirmed == [("gracedb.a", 5), ("gracedb.c", 5)]
     assert str(raised.value) == (
-        '1 alert for "gracedb.a" not confirmed; 1 alert for "gracedb.c" not confirmed'
+        '1 alert for "gracedb.a" not confirmed; 1 alert for "gracedb.c" not confirmed; '
+        'confirmed for "gracedb.b"'
     )
     assert made.written[1].done == [("write", 5), "close"]
     assert raised.value.__cause__ is cause
@@ -1034,7 +1035,7 @@ def test_one_that_was_not_confirmed_is_told_as_it_is():
     error = PublishError("1 alert not confirmed", [("gracedb.a", 5)])
     made = Client(errors={"a": error})
     with pytest.raises(PublishError) as raised:
-        made.publish(["a", "b"], 5)
+        made.publish("a", 5)
     assert raised.value is error
 
 

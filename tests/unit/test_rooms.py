@@ -32,7 +32,7 @@ FLOORS = [
         "rights",
         "simulation",
     },
-    {"decoding", "topics"},
+    {"decoding", "encoding", "topics"},
     {"inquiry"},
     {"trouble"},
     {
@@ -78,6 +78,7 @@ DOORS = {
         "decoding",
         "documents",
         "doctor",
+        "encoding",
         "errors",
         "inquiry",
         "publishing",

@@ -1,0 +1,82 @@
+"""The command ``publish`` as a process of its own."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from igwn_style_client import client
+
+COMMAND = [sys.executable, "-W", "error", "-m", "igwn_style_client", "publish"]
+
+
+def publish(broker, group, *arguments, stdin=b""):
+    told = ["--server", broker.url, "--group", group, "--noauth"]
+    done = subprocess.run(
+        [*COMMAND, "superevent", *arguments, *told], input=stdin, capture_output=True, timeout=60
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def alerts_of(broker, group, number):
+    told = {"server": broker.url, "noauth": True, "group": group, "options": broker.options}
+    alerts = client(start_at="earliest", test_alerts=True, **told).alerts("superevent")
+    got = [alert for _, alert in zip(range(number), alerts, strict=False)]
+    alerts.close()
+    return got
+
+
+def test_files_and_their_receipts(broker, group, tmp_path):
+    broker.create_topics(f"{group}.superevent")
+    lines, text = tmp_path / "alerts.jsonl", tmp_path / "circular.txt"
+    lines.write_text('{"n": 1}\n{"n": 2}\n')
+    text.write_text("TITLE: GCN CIRCULAR")
+    status, printed, errors = publish(broker, group, str(lines), str(text), "--json", "--test")
+    assert (status, errors) == (0, "")
+    receipts = [json.loads(line) for line in printed.splitlines()]
+    assert [one["topic"] for one in receipts] == ["superevent"] * 3
+    got = alerts_of(broker, group, 3)
+    assert sorted(str(alert.payload) for alert in got) == [
+        "TITLE: GCN CIRCULAR", "{'n': 1}", "{'n': 2}"
+    ]  # fmt: skip
+    assert all(("_test", b"true") in alert.headers for alert in got)
+    places = {(alert.partition, alert.offset) for alert in got}
+    assert {(one["partition"], one["offset"]) for one in receipts} == places
+
+
+def test_what_is_piped_in(broker, group):
+    broker.create_topics(f"{group}.superevent")
+    status, printed, errors = publish(broker, group, "-", "--rate", "5", stdin=b"1\n2\n")
+    assert (status, errors) == (0, "")
+    assert [line.split(" partition ")[0] for line in printed.splitlines()] == ["superevent"]
+    status, printed, errors = publish(
+        broker, group, "-", "--rate", "5", "--format", "jsonl", stdin=b"1\n2\n"
+    )
+    assert (status, errors) == (0, "")
+    assert len(printed.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "status", "says"),
+    [
+        (["-"], b'{"a": NaN}', 1, '<stdin>: msg["a"] is nan, which JSON does not have'),
+        (["-"], b'{"a": ', 1, "nothing was sent"),
+        (["no-such-file"], b"", 2, "No such file"),
+        ([], b"", 2, "Missing argument"),
+    ],
+)
+def test_what_cannot_be_sent(broker, group, arguments, stdin, status, says):
+    done, printed, errors = publish(broker, group, *arguments, stdin=stdin)
+    assert (done, printed) == (status, "")
+    assert says in errors
+
+
+def test_not_confirmed(group):
+    class Nowhere:
+        url = "kafka://127.0.0.1:1/"
+
+    status, printed, errors = publish(Nowhere, group, "-", "--timeout", "1", stdin=b"{}")
+    assert (status, printed) == (1, "")
+    assert "0 of 1 confirmed; 1 alert for" in errors
+    assert "127.0.0.1:1" in errors

@@ -1,0 +1,63 @@
+"""What a real broker does to what is published."""
+
+import time
+
+import pytest
+
+from igwn_style_client import AuthorizationError, PublishError, TopicNotFound, client
+from tests.listening import connect, listening
+from tests.waiting import wait_until
+
+__all__ = ["connect"]
+
+
+@pytest.fixture
+def broker(kafka):
+    return kafka
+
+
+def test_a_receipt_has_the_brokers_time(broker, group, connect):
+    broker.create_topics(f"{group}.superevent")
+    got = []
+    with listening(connect(), lambda topic, payload, alert: got.append(alert), "superevent"):
+        receipt = connect().publish("superevent", "text")
+        wait_until(lambda: got, what="an alert")
+    assert receipt.time == got[0].time
+    assert abs(receipt.time.timestamp() - time.time()) < 60
+
+
+@pytest.mark.parametrize("kilobytes", [200, 2000])
+def test_too_large_for_the_topic(broker, group, connect, kilobytes):
+    """Below 900 kB it is the broker that refuses; beyond it is asked for its limit first."""
+    broker.create_topics(f"{group}.superevent", config={"max.message.bytes": "100000"})
+    publisher = connect()
+    large = "x" * (1000 * kilobytes)
+    with pytest.raises(PublishError, match=rf"{kilobytes}\d\d\d bytes .*limit is 100000") as caught:
+        publisher.publish("superevent", large)
+    assert caught.value.unconfirmed == [(f"{group}.superevent", large)]
+    assert publisher.publish("superevent", "small").offset == 0
+
+
+def test_one_of_several_topics_does_not_exist(broker, group, connect):
+    broker.create_topics(f"{group}.superevent", f"{group}.cbc_gstlal")
+    publisher = connect()
+    with pytest.raises(PublishError) as caught:
+        publisher.publish(["cbc_gstlal", "superevnt", "superevent"], "text")
+    assert isinstance(caught.value.__cause__, TopicNotFound)
+    assert caught.value.unconfirmed == [(f"{group}.superevnt", "text")]
+    text = str(caught.value)
+    assert f'confirmed for "{group}.cbc_gstlal", "{group}.superevent"' in text
+    assert [one.offset for one in publisher.publish(["cbc_gstlal", "superevent"], "2")] == [1, 1]
+
+
+def test_one_of_several_topics_may_not_be_written(kafka, group):
+    kafka.create_topics(f"{group}.superevent", f"{group}.closed")
+    kafka.acl("admin", "all", topic=f"{group}.closed")
+    user = "astronomer"
+    told = {"server": kafka.sasl_url, "group": group, "ssl_ca_location": kafka.ca}
+    with client(user, kafka.users[user], **told) as publisher:
+        with pytest.raises(PublishError) as caught:
+            publisher.publish(["closed", "superevent"], "text")
+        assert isinstance(caught.value.__cause__, AuthorizationError)
+        assert caught.value.unconfirmed == [(f"{group}.closed", "text")]
+        assert f'confirmed for "{group}.superevent"' in str(caught.value)

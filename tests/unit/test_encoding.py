@@ -1,0 +1,128 @@
+"""What goes out as JSON, and what is refused with its place."""
+
+import json
+import re
+from datetime import date, datetime, timezone
+
+import pytest
+from hop.models import JSONBlob, VOEvent
+from hypothesis import given
+from hypothesis import strategies as st
+
+from igwn_style_client.encoding import encode_json, messages_in
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+FINITE = SCALARS.filter(lambda one: one not in (float("inf"), float("-inf")))
+JSON = st.recursive(
+    FINITE, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20
+)
+
+
+@given(JSON)
+def test_the_same_bytes_as_hop(msg):
+    assert encode_json(msg) == JSONBlob(msg).serialize()["content"]
+
+
+def own():
+    msg = {"a": [1]}
+    msg["a"].append(msg)
+    return msg
+
+
+def deep():
+    msg = []
+    for _ in range(100_000):
+        msg = [msg]
+    return msg
+
+
+class Array:
+    def tolist(self):
+        return []
+
+
+@pytest.mark.parametrize(
+    ("msg", "kind", "says"),
+    [
+        (float("nan"), ValueError, "msg is nan, which JSON does not have; send None"),
+        ({"events": [1, {"far": float("nan")}]}, ValueError, 'msg["events"][1]["far"] is nan'),
+        ({"a": (1, float("-inf"))}, ValueError, 'msg["a"][1] is -inf'),
+        ({1, 2}, TypeError, "msg is a set, which JSON does not have; send a list"),
+        ({'it"s': frozenset()}, TypeError, 'msg["it\\"s"] is a frozenset'),
+        ([datetime.now(timezone.utc)], TypeError, "msg[0] is a datetime, "),
+        ([date(2026, 5, 17)], TypeError, "send its isoformat()"),
+        ({"skymap": b"FITS"}, TypeError, 'msg["skymap"] is a bytes, '),
+        ({"a": Array()}, TypeError, "send its tolist()"),
+        (bytearray(b"x"), TypeError, "msg is a bytearray"),
+        ({"a": {5: "b"}}, TypeError, 'msg["a"] has the key 5, a int; in JSON keys are text'),
+        ({"a": {(1, 2): "b"}}, TypeError, 'msg["a"] has the key (1, 2), a tuple'),
+        ([{None: 1}], TypeError, "msg[0] has the key None"),
+        (own(), ValueError, 'msg["a"][1] is msg itself'),
+        (deep(), ValueError, "msg is nested too deeply"),
+    ],
+)
+def test_what_json_does_not_have(msg, kind, says):
+    with pytest.raises(kind, match=re.escape(says)):
+        encode_json(msg)
+
+
+def test_the_first_place_is_named():
+    with pytest.raises(ValueError, match=r'^msg\["b"\] is nan'):
+        encode_json({"a": 1, "b": float("nan"), "c": {1}, "d": float("inf")})
+
+
+def test_the_same_list_twice_is_no_circle():
+    one = [1]
+    assert json.loads(encode_json([one, one, {"a": one}])) == [[1], [1], {"a": [1]}]
+
+
+# Files
+
+XML = """<?xml version="1.0" encoding="UTF-8"?>
+<voe:VOEvent xmlns:voe="http://www.ivoa.net/xml/VOEvent/v2.0" ivorn="ivo://gwnet/S1#1" role="test"
+ version="2.0"><Who><AuthorIVORN>ivo://gwnet</AuthorIVORN></Who></voe:VOEvent>"""
+
+
+@pytest.mark.parametrize(
+    ("content", "format", "messages"),
+    [
+        (b'{"a": 1}', "auto", [{"a": 1}]),
+        (b'\xef\xbb\xbf{\n "a": [1]\n}\n', "auto", [{"a": [1]}]),
+        (b'{"a": 1}\n\n{"a": 2}\n', "auto", [{"a": 1}, {"a": 2}]),
+        (b'{"a": 1}\n', "jsonl", [{"a": 1}]),
+        (b"1\n2\n", "jsonl", [1, 2]),
+        (b'"a string"', "auto", ["a string"]),
+        (b'{"a": 1}', "text", ['{"a": 1}']),
+        (b"TITLE: GCN CIRCULAR\n", "auto", ["TITLE: GCN CIRCULAR\n"]),
+        (b"SIMPLE  = T\xff\x00", "auto", [b"SIMPLE  = T\xff\x00"]),
+        (b'{"a": 1}', "binary", [b'{"a": 1}']),
+        (b"", "auto", [""]),
+        (b"", "jsonl", []),
+    ],
+)
+def test_files(content, format, messages):
+    assert messages_in(content, format) == messages
+
+
+@pytest.mark.parametrize("format", ["auto", "voevent"])
+def test_a_voevent(format):
+    [message] = messages_in(XML.encode(), format)
+    assert isinstance(message, VOEvent)
+    assert message.ivorn == "ivo://gwnet/S1#1"
+
+
+@pytest.mark.parametrize(
+    ("content", "format", "says"),
+    [
+        (b'{"a": 1', "auto", "it is no JSON: "),
+        (b'{"a": 1}\n{"a": \n', "auto", "line 2: it is no JSON: "),
+        (b'{"a": 1}\n{"a": NaN}\n', "auto", 'line 2: msg["a"] is nan'),
+        (b"text", "json", "it is no JSON: "),
+        (b"\xff", "json", "it is no json, for it is no text in UTF-8"),
+        (b"<VOEvent", "auto", "it is no VOEvent: "),
+        (b"<VOEvent/>", "voevent", "it is no VOEvent: "),
+    ],
+)
+def test_files_that_are_not_what_they_look_like(content, format, says):
+    with pytest.raises(ValueError, match=re.escape(says)):
+        messages_in(content, format)
