@@ -185,15 +185,31 @@ def _store(path: Path, alert: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _ending_well(client: Client) -> Iterator[None]:
-    """Let SIGTERM end the program when the alert that is being stored is stored."""
+    """Let Ctrl-C and SIGTERM end the program when the alert that is being stored is stored.
+
+    A second Ctrl-C ends it at once.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: client.stop())
+    caught: list[int] = []
+
+    def finish(number: int, _frame: object) -> None:
+        caught.append(number)
+        client.stop()
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    for one, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(one, finish)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    if signal.SIGINT in caught:
+        raise KeyboardInterrupt
 
 
 @contextmanager
