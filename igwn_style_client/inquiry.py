@@ -95,7 +95,7 @@ class Inquiry:
         """
         end = time.monotonic() + timeout
         # A little earlier than promised, for closing takes its time too.
-        self.trouble.expect(timeout - min(_CLOSE_SECONDS, timeout / 10))
+        self.trouble.expect(timeout - min(2 * _CLOSE_SECONDS, timeout / 10))
         while True:
             try:
                 piece = max(0.001, min(_PIECE_SECONDS, end - time.monotonic()))

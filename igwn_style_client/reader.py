@@ -71,7 +71,6 @@ _CLOSE_SECONDS = 10.0
 _CLOSE_UNUSED_SECONDS = 0.5
 # For how long librdkafka may try to get back the place that it has lost.
 _LOST_SECONDS = 20.0
-_COMMIT_SECONDS = 5.0
 # After how long a place in the group is overdue.
 _PATIENCE_SECONDS = 6.0
 # For how long after a topic was made anew the group's mark may be one of the old topic.
@@ -245,7 +244,6 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._told = False
         self._asked_at: float | None = None
         self._lost_at: float | None = None
-        self._committing: threading.Thread | None = None
         self._open_at = 0.0
         self._contact = time.monotonic()
         self._looked = 0.0
@@ -379,7 +377,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self.settle(ended)
         marks = {one.where: one.mark for one in ended}
         self._store_last(marks, kafka)
-        self._commit_in_time(marks)
+        self._commit(marks)
         for one in marks:
             self._uncommitted.pop(one, None)  # from now on it is the next owner's
         kafka.incremental_unassign(taken)
@@ -833,7 +831,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         """Commit the marks that librdkafka would not: the first ones, and those that went back."""
         now = time.monotonic()
         marks = {**self._uncommitted, **(others or {})}
-        if now >= self._commit_at and self._commit_in_time(marks):
+        if now >= self._commit_at and self._commit(marks):
             self._uncommitted.clear()
         self._commit_at = time.monotonic() + _COMMIT_AGAIN_SECONDS if self._uncommitted else 0.0
 
@@ -849,27 +847,6 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 kafka.store_offsets(offsets=offsets)
             except KafkaException as error:
                 log.info("the marks could not be stored: %s", error.args[0])
-
-    def _commit_in_time(self, marks: Mapping[Partition, int]) -> bool:
-        """Commit now, and give up after a while.
-
-        librdkafka's own commit has no time limit: it may wait for minutes for a coordinator that it
-        has lost, and meanwhile nothing is read.
-        """
-        if not marks or not self._grouped:
-            return True
-        if self._committing is not None and self._committing.is_alive():
-            return False
-        done: list[bool] = []
-        kafka = self._kafka
-        self._committing = threading.Thread(
-            target=lambda: done.append(self._commit(marks, kafka)),
-            name="alert-committing",
-            daemon=True,
-        )
-        self._committing.start()
-        self._committing.join(_COMMIT_SECONDS)
-        return done == [True]
 
     def _commit(self, marks: Mapping[Partition, int], kafka: Any = None) -> bool:
         """Commit now; False if the broker did not take it, which costs repeats, never alerts."""

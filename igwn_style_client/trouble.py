@@ -34,7 +34,7 @@ __all__ = ["ANSWER_SECONDS", "Trouble"]
 log = logging.getLogger(__name__)
 
 # How long a broker may take for its first answer, so that an error comes within ten seconds.
-ANSWER_SECONDS = 9.0
+ANSWER_SECONDS = 8.0
 # For how long we look ourselves, and after which share of the time without a word.
 _LOOK_SECONDS = 2.0
 _LOOK_AFTER = 1 / 3
