@@ -345,10 +345,11 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         with self._lock:
             others = [one for one in self._sessions if one is not session and one.waiting]
         if not others:
-            # confluent-kafka (2.16.1) has it the wrong way round: it waits for the end only with
-            # blocking=False.  *Measured* otherwise: 7 of 100 alerts queued just after were purged.
-            self._producer.purge(in_queue=True, in_flight=False, blocking=False)
-            self._producer.poll(0)
+            # confluent-kafka (2.16.1) has it the wrong way round: with blocking=False it waits for
+            # the end, and all of Python with it, for as long as a name server does not answer.  So
+            # an alert that is queued at once after this may be given up too: as an error, again.
+            self._producer.purge(in_queue=True, in_flight=False, blocking=True)
+            self._producer.poll(0.1)
 
 
 # A forked process has to know its connections; see `Connection.forked`.
