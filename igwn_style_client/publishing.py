@@ -26,6 +26,7 @@ from hop.auth import Auth
 from . import bearer
 from .encoding import encode_json
 from .errors import (
+    AuthorizationError,
     BrokerUnreachable,
     PublishError,
     StreamError,
@@ -624,7 +625,8 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             return 0
         if wrong is None and failed:
             wrong = self._why(*failed[0])
-        if late:
+        # What a topic does not take comes back by itself.
+        if late and not isinstance(wrong, (TopicNotFound, AuthorizationError)):
             connection.give_up(self)
         raise _unconfirmed(
             [sent for sent, _ in failed] + late, wrong or connection.trouble.unreachable()
