@@ -520,13 +520,23 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 self._conf.group_id,
             )
         if self._lost_at is not None and now - self._lost_at > min(_LOST_SECONDS, self._stall):
-            raise BrokerUnreachable(f"{self._names()} gives no place in the group any more")
+            self._lost_at = now
+            if self._is_left_out():
+                raise BrokerUnreachable(f"{self._names()} gives no place in the group any more")
         if first is None:
             return []
         messages = [first]
         if most > 1:
             messages += kafka.consume(most - 1, 0)
         return self._alerts(messages)
+
+    def _is_left_out(self) -> bool:
+        """Whether a place in the group is overdue; while none of our topics exists it is not."""
+        try:
+            existing = on_broker.existing(self._kafka.list_topics(timeout=1.0))
+        except KafkaException:
+            return True
+        return any(topic in existing for topic in self._topics)
 
     def _look_after(self, now: float, busy: bool) -> None:
         """Notice what happens to topics and brokers, also while there is plenty to deliver."""
@@ -728,14 +738,13 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._backlog_bytes = 0
         self._paused = False
         marks = {watermark.where: watermark.mark for watermark in live}
-        identities = self._identities if self._grouped and marks else None
+        anew: list[str] = []
+        if self._identities is not None and self._grouped and marks:
+            anew = self._identities.made_anew({topic for topic, _ in marks}, _LAST_ASK_SECONDS)
 
         def leave() -> None:
-            if identities is not None:
-                # Those of a topic that was made anew just now would point into the new one.
-                for topic in identities.made_anew({one for one, _ in marks}, _LAST_ASK_SECONDS):
-                    for one in [one for one in marks if one[0] == topic]:
-                        marks[one] = self._marks[one] = _oldest_or_0(kafka, one)
+            # The marks of a topic that was made anew just now would point into the new one.
+            marks.update({one: _oldest_or_0(kafka, one) for one in marks if one[0] in anew})
             self._store_last(marks, kafka)
             end = time.monotonic() + patience
             while not self._commit(marks, kafka) and time.monotonic() < end:
