@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Most tests wait for brokers, so there may be more workers than processors; each has its own Kafka.
+PARALLEL ?= --numprocesses=4 --dist=worksteal
 
 .PHONY: demo test faults lint format docs bench chaos clean
 
@@ -9,10 +11,10 @@ demo: $(VENV)/.run
 	$(BIN)/igwn-style-client demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-report=term $(ARGS)
 
 faults: $(VENV)/.test
-	$(BIN)/python -m pytest -m faults $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m faults $(ARGS)
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

@@ -165,6 +165,8 @@ class DecodeError(ClientError):
     """
 
     def __init__(self, format: str, reason: str, where: str = "") -> None:
+        # It quotes what others sent; a log that is written as UTF-8 would lose the whole line.
+        reason = reason.encode(errors="backslashreplace").decode()
         super().__init__(format, reason, where)
         self.format = format
         self.reason = reason

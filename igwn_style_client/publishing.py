@@ -53,6 +53,8 @@ _GRACE_SECONDS = 1.0
 # How long a confirmation is waited for before the topic is looked up, and how long that may take.
 _DOUBT_SECONDS = 0.2
 _LOOK_UP_SECONDS = 0.5
+# How long alerts that their topic does not take are waited for; they come back within a second.
+_RETURN_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +139,8 @@ class _Config(adc.producer.ProducerConfig):  # type: ignore[misc]  # adc has no 
     def _settings(self) -> dict[str, Any]:
         config: dict[str, Any] = super()._to_confluent_kafka()
         settings = {
-            # A topic that does not exist is reported after this, by default only after 30 s.
-            "topic.metadata.propagation.max.ms": 5000,
+            # Alerts for a topic that does not exist come back after this, by default after 30 s.
+            "topic.metadata.propagation.max.ms": 500,
             "message.max.bytes": _LARGEST,
             "logger": LOGGER,
         }
@@ -305,6 +307,13 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         conclusion = self.trouble.conclusion()
         self._concluded = conclusion is not None
         return conclusion
+
+    def has(self, topic: str) -> bool:
+        """Whether the topic exists now; librdkafka learns it with us."""
+        try:
+            return self._describe(topic) is None
+        except hop.io.confluent_kafka.KafkaException:
+            return False
 
     def _look_up(self, topic: str) -> StreamError | None:
         try:
@@ -495,8 +504,13 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             except BufferError:
                 connection.serve(0.05)
             except hop.io.confluent_kafka.KafkaException as error:
-                new = self._waiting.pop(number)
-                raise _unconfirmed([new], self._why(new, error.args[0])) from error
+                new = self._waiting[number]
+                missing = kind_of(error.args[0]) is TopicNotFound
+                if missing and time.monotonic() < begun + _RETURN_SECONDS and connection.has(new[0]):
+                    continue  # made since librdkafka looked last
+                self._waiting.pop(number)
+                why = self._why(new, error.args[0])
+                raise _unconfirmed([new], why) from why
             waited = time.monotonic() - begun
             wrong = connection.wrong(self._names) if waited > _DOUBT_SECONDS else None
             if wrong is None and waited > connection.timeout:
@@ -609,10 +623,14 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         connection.begin(seconds)
         wrong = None
         doubt_at = time.monotonic() + _DOUBT_SECONDS
-        while self._waiting and wrong is None and time.monotonic() < end:
+        while self._waiting and time.monotonic() < end:
             connection.serve(0.1)
-            if self._waiting and time.monotonic() > doubt_at:
+            if wrong is None and self._waiting and time.monotonic() > doubt_at:
                 wrong = connection.wrong(self._names)
+                if wrong is not None:
+                    # What a topic does not take comes back by itself, and will not arrive later.
+                    returns = isinstance(wrong, (TopicNotFound, AuthorizationError))
+                    end = time.monotonic() + (_RETURN_SECONDS if returns else 0.0)
         with self._lock:
             failed, self._failed = self._failed, []
             # Still waiting: it may arrive yet, but nobody can say so.  It is told once.
@@ -625,7 +643,6 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             return 0
         if wrong is None and failed:
             wrong = self._why(*failed[0])
-        # What a topic does not take comes back by itself.
         if late and not isinstance(wrong, (TopicNotFound, AuthorizationError)):
             connection.give_up(self)
         raise _unconfirmed(

@@ -483,6 +483,11 @@ def stored(folder):
     return {file.name: json.loads(file.read_bytes()) for file in folder.iterdir()}
 
 
+def complaints(done):
+    """What a command said on stderr; that a group takes its time is no complaint."""
+    return [line for line in done.stderr.splitlines() if "gives no place yet" not in line]
+
+
 class CommandLine:
     """`igwn-style-client antares` as a process of its own."""
 
@@ -499,7 +504,7 @@ class CommandLine:
         }
         send(f"client.{stream}", *expected.values())
         done = command(stream, "--output-directory", "~/antares", "--until-eos")
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.returncode, complaints(done)) == (0, [])
         folder = tmp_path / "antares" / stream
         assert done.stdout == f"{stream}: 11 alerts in {folder}\n"
         assert stored(folder) == expected
@@ -530,7 +535,7 @@ class CommandLine:
             send(f"client.{stream}", locus(begin))
             send(f"client.{group}_nuclear", locus(1))
             done = command(shell=f"{shell} {{}} --until-eos")
-            assert (done.returncode, done.stderr) == (0, "")
+            assert (done.returncode, complaints(done)) == (0, [])
         name = "ztf_candidate%3A1{:018}.json"
         assert stored(tmp_path / f"antares/{stream}") == {
             name.format(begin): locus(begin) for begin in begins

@@ -161,9 +161,14 @@ def _free_ports(count):
 
     A client that tries to reconnect to a stopped broker could get a port among those that is the
     broker's own: it would then talk to itself, and the broker could not come back.
+
+    Each worker of pytest has a thousand of its own: between this look and the broker's start
+    another one could give the same.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
+    first = 20_000 + 1000 * worker
     ports = []
-    for port in random.sample(range(20_000, 30_000), 500):
+    for port in random.sample(range(first, first + 1000), 500):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -173,7 +178,7 @@ def _free_ports(count):
         ports.append(port)
         if len(ports) == count:
             return ports
-    raise KafkaUnavailable("there are no free ports between 20000 and 30000")
+    raise KafkaUnavailable(f"there are no free ports between {first} and {first + 1000}")
 
 
 def write_certificates(folder):

@@ -213,3 +213,9 @@ def test_errors_travel_between_processes(error, travel):
     assert back.args == error.args
     theirs = {name: value for name, value in vars(back).items() if name != "error"}
     assert theirs == {name: value for name, value in vars(error).items() if name != "error"}
+
+
+def test_what_utf8_cannot_hold_does_not_reach_a_log():
+    error = DecodeError("external", "nothing at http://\ud800/")
+    assert str(error) == "the message cannot be read as external: nothing at http://\\ud800/"
+    assert error.reason.encode()
