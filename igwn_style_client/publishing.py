@@ -504,12 +504,13 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             except BufferError:
                 connection.serve(0.05)
             except hop.io.confluent_kafka.KafkaException as error:
+                [refusal] = error.args
                 new = self._waiting[number]
-                missing = kind_of(error.args[0]) is TopicNotFound
-                if missing and time.monotonic() < begun + _RETURN_SECONDS and connection.has(new[0]):
-                    continue  # made since librdkafka looked last
+                made = kind_of(refusal) is TopicNotFound and connection.has(new[0])
+                if made and time.monotonic() < begun + _RETURN_SECONDS:
+                    continue  # it was made since librdkafka looked last
                 self._waiting.pop(number)
-                why = self._why(new, error.args[0])
+                why = self._why(new, refusal)
                 raise _unconfirmed([new], why) from why
             waited = time.monotonic() - begun
             wrong = connection.wrong(self._names) if waited > _DOUBT_SECONDS else None
