@@ -38,8 +38,7 @@ def dialect(decode: Callable[[dict[str, Any]], Any] = lambda payload: payload) -
         "antares",
         full_name=lambda stream: _PREFIX + stream,
         short_name=_short_name,
-        formats=frozenset({None}),
-        decode=lambda value, _format: decode(_document(_inflated(value))),
+        decoders={None: lambda value: decode(_document(_inflated(value)))},
     )
 
 

@@ -82,8 +82,9 @@ def start():
     """A Polling of a new source."""
     made = []
 
-    def begin(by_hand=False, store_unreadable=lambda alert, reason: None):
+    def begin(*values, by_hand=False, store_unreadable=lambda alert, reason: None):
         source, stopping, counters = Source(), threading.Event(), Counters()
+        source.put(*values)
         rules = Rules(store_unreadable=store_unreadable)
         delivery = Delivery(source, None, stopping, rules, counters)
         polling = Polling(source, delivery, counters, stopping, by_hand)
@@ -148,8 +149,7 @@ def test_timeouts(start):
 
 
 def test_the_end(start):
-    source, polling = start()
-    source.put(*range(250))
+    _, polling = start(*range(250))
     got = 0
     while polling.ask(None, until_end=True) is not None:
         got += 1
