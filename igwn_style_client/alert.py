@@ -244,7 +244,7 @@ class Alert(_Fields):
     @property
     def size(self) -> int:
         """About how many bytes of memory the alert takes while it waits."""
-        return len(self.raw or b"") + _OVERHEAD
+        return len(self._message.value() or b"") + _OVERHEAD
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"an Alert is frozen: {name!r} cannot be changed")

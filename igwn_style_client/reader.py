@@ -61,6 +61,9 @@ _SETTINGS = {
 # What a broker, or librdkafka, says of a partition that is no longer there.
 _NO_PARTITION = (KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)
 _PIECE_SECONDS = 0.5
+# Taken together, by the size of the alerts before; while that is not known, not many.
+_AT_ONCE_BYTES = 4 * 2**20
+_FIRST = 100
 _COMMIT_AGAIN_SECONDS = 0.5
 _KEEPER_SECONDS = 1.0
 # How long nobody answers before the consumer itself is no longer trusted.
@@ -233,6 +236,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._backlog: deque[Alert] = deque()
         self._backlog_bytes = 0
         self._paused = False
+        self._most = _FIRST
         self._ended: set[Partition] = set()
         self._error: StreamError | None = None
         self._trouble = Trouble(brokers, auth, login, options)
@@ -476,6 +480,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         """
         if self._closed.is_set():
             return []
+        most = min(most, self._most)
         with self._baton:
             self._away_since = None
             try:
@@ -575,6 +580,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             watermark.begin(offset)
             alerts.append(received(message, name, decode, watermark, offset))
         if alerts:
+            self._most = max(1, _AT_ONCE_BYTES // max(alerts[0].size, alerts[-1].size))
             self._in_touch()
             self._counters.last_alert = self._contact
             if self._tried:

@@ -365,7 +365,7 @@ def test_any_batch_size_delivers_the_same(batch_size, partitions):
     seen = []
     run(source, lambda alert: seen.append(alert.offset), batch_size)
     assert seen == list(range(len(partitions)))
-    assert {most for most, _ in source.asked} == {max(batch_size, 100)}
+    assert {most for most, _ in source.asked} == {max(batch_size, 500)}
     assert [mark.unfinished for mark in source.watermarks] == [0, 0, 0]
     # One store a batch, with each partition once.
     assert len(source.stored) == (1 if partitions else 0)
@@ -939,16 +939,16 @@ def test_a_key_that_fails_leaves_with_nothing_marked():
 
 
 def test_a_full_queue_takes_no_more_until_there_is_room():
-    source = ListSource(*range(500))
+    source = ListSource(*range(2500))
     waiting = []
 
     def call(alert):
         waiting.append(source.watermarks[0].unfinished)
 
-    # An alert counts as a kilobyte and its bytes, and a batch of lanes is 100 alerts.
+    # An alert counts as a kilobyte and its bytes, and a batch of lanes is 500 alerts.
     run(source, call, workers=2, queue_bytes=50_000)
-    assert source.marks == [500]
-    assert max(waiting) <= 150
+    assert source.marks == [2500]
+    assert max(waiting) <= 550
 
 
 def test_settling_notes_what_the_lanes_have_finished():
