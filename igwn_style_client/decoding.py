@@ -99,7 +99,7 @@ class Decoder:
 
     def _get(self, url: str) -> bytes:
         try:
-            with fetching.session() as session:
+            with fetching.Session() as session:
                 found = fetching.fetch(
                     url,
                     using=session,
