@@ -74,7 +74,8 @@ class Decoder:
         if value is None:
             raise DecodeError("an alert", "it has no content (a tombstone)")
         declared = _declared_format(headers)
-        if declared in self._dialect.formats:
+        formats = self._dialect.formats
+        if formats is None or declared in formats:
             return self._dialect.decode(value, declared)
         payload = _by_hop(value, str(declared))
         return self._fetched(payload.url) if declared == _EXTERNAL else payload

@@ -22,7 +22,8 @@ class Dialect:
     short_name
         Its name on the broker -> short name; None for a topic of somebody else.
     formats
-        The declared formats that `decode` reads; None stands for messages that declare nothing.
+        The declared formats that `decode` reads, among which None stands for messages that declare
+        nothing; None: whatever a message declares.
     decode
         ``decode(value, format)`` -> payload.  Raises `DecodeError`.
     """
@@ -30,5 +31,5 @@ class Dialect:
     name: str
     full_name: Callable[[str], str]
     short_name: Callable[[str], str | None]
-    formats: frozenset[str | None]
+    formats: frozenset[str | None] | None
     decode: Callable[[bytes, str | None], Any]

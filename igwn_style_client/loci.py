@@ -38,7 +38,7 @@ def dialect(decode: Callable[[dict[str, Any]], Any] = lambda payload: payload) -
         "antares",
         full_name=lambda stream: _PREFIX + stream,
         short_name=_short_name,
-        formats=frozenset({None}),
+        formats=None,  # its messages declare none, and are nothing else
         decode=lambda value, _format: decode(_document(_inflated(value))),
     )
 

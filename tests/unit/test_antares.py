@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from igwn_style_client import CredentialError, CredentialFileMissing, DecodeError, loci
 from igwn_style_client.antares import Client, Locus, StreamingClient, dialect
+from igwn_style_client.decoding import Decoder
 
 KEYS = {"api_key": "K3Y-of-observatory", "api_secret": "s3cr3t-of-observatory"}
 
@@ -37,6 +38,19 @@ DOCUMENTS = st.dictionaries(KEY, VALUES, max_size=6)
 
 def packed(document):
     return zlib.compress(hops_bson.dumps(document))
+
+
+class Labelled:
+    """As much of a Kafka message as is decoded."""
+
+    def __init__(self, value, declared):
+        self._value, self._declared = value, declared
+
+    def value(self):
+        return self._value
+
+    def headers(self):
+        return [("_format", self._declared)]
 
 
 def decode(value):
@@ -128,6 +142,15 @@ class TestDecoding:
     def test_what_cannot_be_read(self, value, text, decoder):
         with pytest.raises(DecodeError, match=text):
             decode(value)
+
+    @pytest.mark.parametrize("declared", [None, b"json", b"blob", b"external"])
+    def test_what_a_message_declares_changes_nothing(self, declared):
+        """A label of hop's makes no str, no bytes and no URL of an alert."""
+        speaks = dialect(Locus.from_payload)
+        message = Labelled(packed(FLAT), declared)
+        assert Decoder(speaks)(message) == Locus.from_payload(FLAT)
+        with pytest.raises(DecodeError, match="zlib"):
+            Decoder(speaks)(Labelled(b'{"url": "http://127.0.0.1:1/"}', declared))
 
     @pytest.mark.parametrize("length", [-8, -7, -5, -4, -3, -1, 0, 4])
     def test_lengths_that_lead_in_a_circle(self, decoder, length):
