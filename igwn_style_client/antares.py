@@ -17,6 +17,7 @@ import os
 import socket
 import ssl
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -172,7 +173,7 @@ class Client:
         self._listening = Listening()
         self._closed = False
         self._asked: list[_Asked] = []  # none or one; a list, for it outlives this client
-        weakref.finalize(self, _leave, self._asked, delivered=False)
+        weakref.finalize(self, _forget, self._asked)
 
     def __repr__(self) -> str:
         name = f"{type(self).__module__}.{type(self).__name__}"
@@ -526,6 +527,17 @@ def _leave(asked: list[_Asked], delivered: bool) -> None:
         one = asked.pop()
         with one.stack:
             one.polling.close(delivered)
+
+
+def _forget(asked: list[_Asked]) -> None:
+    """Leave for a client that nobody has any more, or whose program ends.
+
+    Any thread may come upon garbage, also one that is to end here, or that holds the connection.
+    """
+    if threading.current_thread() is threading.main_thread():
+        _leave(asked, delivered=False)
+    elif asked:
+        threading.Thread(target=_leave, args=(asked, False), name="alert-leaving").start()
 
 
 # -- credentials -----------------------------------------------------------------------------------
