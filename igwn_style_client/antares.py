@@ -39,7 +39,6 @@ from .errors import (
     CredentialError,
     CredentialFileMissing,
     NotConnected,
-    StreamError,
 )
 from .health import Health
 from .inquiry import Inquiry
@@ -76,7 +75,7 @@ class Client:
     when the client is closed; not when an exception leaves the ``with`` block.  What does not count
     comes again, at the next start or to another member of the group.
 
-    Constructing a client contacts nobody.  Asking and closing are for one thread at a time.
+    Constructing a client contacts nobody.  Asking is for one thread at a time; any may close.
 
     Parameters
     ----------
@@ -216,6 +215,8 @@ class Client:
         ------
         NotConnected
             The client is closed.
+        RuntimeError
+            Another thread is asking, or listening.
         StreamError
             The stream cannot go on; asking again begins anew at the mark.
         ArchiveError, DecodeError
@@ -258,31 +259,37 @@ class Client:
 
     def _ask(self, timeout: float | None, until_end: bool = False) -> Alert | None:
         self._must_be_open()
+        asked = next(iter(self._asked), None) or self._begin()
+        if asked is None:
+            return None
         try:
-            if not self._asked and not self._begin():
-                return None
-            alert = self._asked[0].polling.ask(timeout, until_end)
-        except StreamError:
-            _leave(self._asked, delivered=False)
+            alert = asked.polling.ask(timeout, until_end)
+        except Exception:
+            if asked.polling.failed:
+                _leave(self._asked, delivered=False)
             raise
         if alert is None:
             self._listening.stopping.clear()  # a stop ends one asking
         return alert
 
-    def _begin(self) -> bool:
-        """Open the stream, which connects behind us; False if `stop` came first."""
+    def _begin(self) -> _Asked | None:
+        """Open the stream, which connects behind us; None if `stop` or `close` came first."""
         listening, reader = self._listening, self._reader(self._topics)
         with ExitStack() as stack:
             stack.enter_context(listening.state.running(listening.stopping))
             streaming = listening.streaming(lambda: reader, self._manner())
             stream, store = stack.enter_context(streaming)
             if stream is None:
-                return False
+                return None
             counters, stopping = listening.counters, listening.stopping
             delivery = Delivery(stream, None, stopping, Rules(store_unreadable=store), counters)
             polling = Polling(stream, delivery, counters, stopping, self._by_hand)
-            self._asked.append(_Asked(polling, stack.pop_all()))
-        return True
+            asked = _Asked(polling, stack.pop_all())
+            self._asked.append(asked)
+        if self._closed:  # meanwhile, in another thread
+            _leave(self._asked, delivered=False)
+            return None
+        return asked
 
     def close(self) -> None:
         """End the connection.  The alert that was handed out last counts as delivered.

@@ -30,7 +30,7 @@ class Polling:
     asking lasts as long as it is told to, and not as long as connecting does.  While nobody asks,
     the source's keeper goes on polling.
 
-    Asking, committing and closing are for one thread at a time.
+    Asking and committing are for one thread at a time; any may close, which ends the asking.
 
     Parameters
     ----------
@@ -69,6 +69,7 @@ class Polling:
         self._finished: deque[tuple[Watermark, int]] = deque()
         self._at_end = False
         self._closing = threading.Event()
+        self._asking = threading.RLock()
         self._taker = threading.Thread(target=self._take, name="alert-taker", daemon=True)
         self._taker.start()
 
@@ -85,11 +86,26 @@ class Polling:
         Raises
         ------
         StreamError, ArchiveError, DecodeError
-            As `client.listen`.  After a `StreamError` nothing comes any more.
+            As `client.listen`.
+        RuntimeError
+            Another thread is asking.
         """
+        if not self._asking.acquire(blocking=False):
+            raise RuntimeError("another thread asks for alerts already; make a second client")
+        try:
+            return self._ask(timeout, until_end)
+        finally:
+            self._asking.release()
+
+    @property
+    def failed(self) -> bool:
+        """Whether no more alerts come, for the taker met an error."""
+        return self._error is not None
+
+    def _ask(self, timeout: float | None, until_end: bool) -> Alert | None:
         self.finish()
         end = None if timeout is None else time.monotonic() + timeout
-        while not self._stopping.is_set():
+        while not (self._stopping.is_set() or self._closing.is_set()):
             self._news.clear()  # before the look at what there is
             alert = self._next_here()
             if alert is not None:
@@ -144,9 +160,10 @@ class Polling:
         delivered
             Whether the alert that was handed out last counts as delivered.
         """
-        if delivered:
-            self.finish()
         self._closing.set()
+        with self._asking:
+            if delivered:
+                self.finish()
         self._taker.join()
         self._store()
 

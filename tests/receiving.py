@@ -181,6 +181,17 @@ class Receiving:
             assert client.poll(30) == (stream, locus(1))
             later.join()
 
+    def test_close_in_another_thread_ends_a_poll_that_waits(self, connect, stream):
+        client = connect([stream])
+        client.poll(0)
+        wait_until(lambda: client.health().state == "listening", what="a place in the group")
+        later = threading.Timer(0.3, client.close)
+        later.start()
+        assert client.poll() == (None, None)
+        later.join(30)
+        with pytest.raises(NotConnected):
+            client.poll()
+
     # -- marks ---------------------------------------------------------------------------------
 
     def test_what_was_asked_past_does_not_come_again(self, connect, stream, send):

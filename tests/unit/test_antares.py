@@ -10,13 +10,20 @@ import subprocess
 import sys
 import tracemalloc
 import zlib
+from contextlib import contextmanager
 
 import pytest
 from hop import bson as hops_bson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from igwn_style_client import CredentialError, CredentialFileMissing, DecodeError, loci
+from igwn_style_client import (
+    CredentialError,
+    CredentialFileMissing,
+    DecodeError,
+    NotConnected,
+    loci,
+)
 from igwn_style_client.antares import Client, Locus, StreamingClient, dialect
 from igwn_style_client.decoding import Decoder
 
@@ -526,6 +533,33 @@ class TestArguments:
             Client(["a"], **KEYS).poll(timeout)
         with pytest.raises(TypeError, match="timeout"):
             Client(["a"], **KEYS).poll("soon")
+
+    def test_after_any_error_of_the_stream_it_begins_anew(self, tmp_path):
+        (tmp_path / "ca.pem").write_text("no certificate")
+        given = {**KEYS, "ssl_ca_location": tmp_path / "ca.pem", "host": "127.0.0.1:1"}
+        with Client(["a"], **given, set_aside=False) as client:
+            with pytest.raises(CredentialError, match="cannot be used as a file of CA") as first:
+                client.poll(10)
+            with pytest.raises(CredentialError) as second:
+                client.poll(10)
+            assert second.value is not first.value
+
+    def test_close_while_a_stream_is_opened(self):
+        """As another thread may."""
+        client = Client(["a"], noauth=True, host="127.0.0.1:1", set_aside=False)
+        streaming = client._listening.streaming
+
+        @contextmanager
+        def close_then(*given):
+            with streaming(*given) as opened:
+                client.close()
+                yield opened
+
+        client._listening.streaming = close_then
+        assert client.poll() == (None, None)
+        assert not client._asked
+        with pytest.raises(NotConnected):
+            client.poll()
 
     def test_the_streaming_client_of_today(self):
         client = StreamingClient(

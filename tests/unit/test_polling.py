@@ -220,6 +220,38 @@ def test_what_came_before_an_error_is_shown_first(start):
             polling.ask(None)
 
 
+def test_one_thread_asks_at_a_time(start):
+    asking, go_on, got = threading.Event(), threading.Event(), []
+
+    def store(alert, reason):
+        asking.set()
+        go_on.wait(10)
+
+    source, polling = start(store_unreadable=store)
+    source.put("bad", 1, 2)
+    thread = threading.Thread(target=lambda: got.append(polling.ask(None).payload))
+    thread.start()
+    assert asking.wait(10)
+    with pytest.raises(RuntimeError, match="another thread asks"):
+        polling.ask(0)
+    go_on.set()
+    thread.join(10)
+    assert got == [1]
+    assert polling.ask(None).payload == 2  # one after the other is well
+
+
+def test_closing_ends_the_asking(start):
+    source, polling = start()
+    got = []
+    thread = threading.Thread(target=lambda: got.append(polling.ask(None)), daemon=True)
+    thread.start()
+    polling.close(delivered=True)
+    thread.join(10)
+    assert got == [None]
+    source.put(0)
+    assert polling.ask(None) is None
+
+
 def test_by_hand(start):
     source, polling = start(by_hand=True)
     source.put(0, 1, 2)
