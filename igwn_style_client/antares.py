@@ -283,7 +283,9 @@ class Client:
                 return None
             counters, stopping = listening.counters, listening.stopping
             delivery = Delivery(stream, None, stopping, Rules(store_unreadable=store), counters)
-            polling = Polling(stream, delivery, counters, stopping, self._by_hand)
+            polling = Polling(
+                stream, delivery, counters, stopping, self._by_hand, max(1, self.queue_bytes // 2)
+            )
             asked = _Asked(polling, stack.pop_all())
             self._asked.append(asked)
         if self._closed:  # meanwhile, in another thread

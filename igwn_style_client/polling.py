@@ -44,6 +44,8 @@ class Polling:
         Set from any thread to let `ask` return at once.
     by_hand
         True: an alert counts as delivered when `commit` is called, and not before.
+    queue_bytes
+        Beyond so many bytes of alerts that wait here no more are taken.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class Polling:
         counters: Counters,
         stopping: threading.Event,
         by_hand: bool = False,
+        queue_bytes: int = 64 * 2**20,
     ) -> None:
         self._source = source
         self._delivery = delivery
         self._counters = counters
         self._stopping = stopping
         self._by_hand = by_hand
+        self._queue_bytes = queue_bytes
         self._handed = False
         self._held: list[tuple[Watermark, int]] = []
         # Between the threads.  The taker appends; the first alert may be with the user, and stays
@@ -172,7 +176,7 @@ class Polling:
     def _take(self) -> None:
         try:
             while not self._closing.is_set():
-                if len(self._alerts) < _BATCH:
+                if self._has_room():
                     self._take_once()
                 else:
                     self._closing.wait(_ROOM_SECONDS)
@@ -180,6 +184,11 @@ class Polling:
         except BaseException as error:
             self._error = error
         self._news.set()
+
+    def _has_room(self) -> bool:
+        waiting = tuple(self._alerts)
+        bytes_here = sum(alert.size for alert in waiting)
+        return len(waiting) < _BATCH and bytes_here < self._queue_bytes
 
     def _take_once(self) -> None:
         alerts = self._source.take(_BATCH, _LOOK_SECONDS)

@@ -17,8 +17,8 @@ from tests.waiting import wait_until
 class Message:
     """As much of a Kafka message as is looked at."""
 
-    def __init__(self, value):
-        self._value = value
+    def __init__(self, content):
+        self.content = content
 
     def topic(self):
         return "client.stream"
@@ -27,7 +27,7 @@ class Message:
         return 0
 
     def value(self):
-        return self._value
+        return self.content if isinstance(self.content, bytes) else b""
 
     def headers(self):
         return None
@@ -43,6 +43,7 @@ class Source:
         self.error = None
         self.taken = 0
         self.stored = 0
+        self.most = 100
 
     def put(self, *values):
         self.waiting.extend(values)
@@ -50,7 +51,7 @@ class Source:
     def take(self, most, timeout):
         if self.error is not None:
             raise self.error
-        values = [self.waiting.pop(0) for _ in range(min(most, len(self.waiting)))]
+        values = [self.waiting.pop(0) for _ in range(min(most, self.most, len(self.waiting)))]
         if not values:
             self.at_end = True
             time.sleep(min(timeout, 0.005))
@@ -70,11 +71,11 @@ class Source:
 
 
 def decode(message):
-    if message.value() == "bad":
+    if message.content == "bad":
         raise DecodeError("a number", "it is none")
-    if isinstance(message.value(), BaseException):
-        raise message.value()
-    return message.value()
+    if isinstance(message.content, BaseException):
+        raise message.content
+    return message.content
 
 
 @pytest.fixture
@@ -82,11 +83,11 @@ def start():
     """A Polling of a new source."""
     made = []
 
-    def begin(by_hand=False, store_unreadable=lambda alert, reason: None):
+    def begin(store_unreadable=lambda alert, reason: None, **given):
         source, stopping, counters = Source(), threading.Event(), Counters()
         rules = Rules(store_unreadable=store_unreadable)
         delivery = Delivery(source, None, stopping, rules, counters)
-        polling = Polling(source, delivery, counters, stopping, by_hand)
+        polling = Polling(source, delivery, counters, stopping, **given)
         polling.stopping, polling.counters = stopping, counters
         made.append(polling)
         return source, polling
@@ -172,6 +173,15 @@ def test_not_more_is_taken_ahead_than_two_batches(start):
         polling.ask(None)
     assert source.taken <= 200
     assert [polling.ask(None).payload for _ in range(990)] == list(range(10, 1000))
+
+
+def test_what_is_large_is_taken_ahead_up_to_a_number_of_bytes(start):
+    source, polling = start(queue_bytes=10_000)
+    source.most = 1
+    source.put(*(bytes(4000) for _ in range(50)))
+    for _ in range(50):
+        assert polling.ask(None).payload == bytes(4000)
+        assert source.taken - polling.counters.delivered["stream"] <= 4  # one of them is asked for
 
 
 def test_what_cannot_be_read_is_set_aside(start):
