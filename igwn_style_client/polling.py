@@ -97,9 +97,12 @@ class Polling:
         if not self._asking.acquire(blocking=False):
             raise RuntimeError("another thread asks for alerts already; make a second client")
         try:
-            return self._ask(timeout, until_end)
+            alert = self._ask(timeout, until_end)
         finally:
             self._asking.release()
+        # Last, with no call after it: whoever is interrupted before gets the same alert again.
+        self._handed = alert is not None
+        return alert
 
     @property
     def failed(self) -> bool:
@@ -113,8 +116,6 @@ class Polling:
             self._news.clear()  # before the look at what there is
             alert = self._next_here()
             if alert is not None:
-                # Last: whoever is interrupted before that gets the same alert again.
-                self._handed = True
                 return alert
             if self._error is not None:
                 raise self._error
@@ -165,9 +166,11 @@ class Polling:
             Whether the alert that was handed out last counts as delivered.
         """
         self._closing.set()
-        with self._asking:
+        # Who asks sees that soon; who does not, or was interrupted on the way, is not waited for.
+        if self._asking.acquire(timeout=10 * _LOOK_SECONDS):
             if delivered:
                 self.finish()
+            self._asking.release()
         self._taker.join()
         self._store()
 

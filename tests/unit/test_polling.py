@@ -138,6 +138,29 @@ def test_an_interruption_shows_the_same_alert_again(start):
     assert source.stored == 1  # the one that nobody saw does not count
 
 
+def test_an_interruption_on_the_way_out_does_the_same(start):
+    class Asking:
+        """A lock whose first release Ctrl-C interrupts."""
+
+        def __init__(self):
+            self.interruptions = [KeyboardInterrupt()]
+
+        def acquire(self, **_):
+            return True
+
+        def release(self):
+            if self.interruptions:
+                raise self.interruptions.pop()
+
+    source, polling = start()
+    polling._asking = Asking()
+    source.put(0)
+    with pytest.raises(KeyboardInterrupt):
+        polling.ask(5)
+    assert polling.ask(5).payload == 0
+    assert source.stored == 0
+
+
 def test_timeouts(start):
     source, polling = start()
     for timeout in (0, 0.2):
