@@ -190,7 +190,7 @@ class Locus:
         """
         try:
             return _of_alert(payload) if "new_alert" in payload else _of_locus(payload)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise DecodeError("an ANTARES locus", reason) from error
 

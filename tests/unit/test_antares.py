@@ -328,6 +328,7 @@ class TestLocus:
             ({"id": "ANT1", "ra": "1h", "dec": 1}, "'ra' is '1h', and no number of degrees"),
             ({"id": "ANT1", "ra": None, "dec": 1}, "no number of degrees"),
             ({"id": "ANT1", "ra": True, "dec": 1}, "no number of degrees"),
+            ({"id": "ANT1", "ra": 10**400, "dec": 1}, "too large"),
             ({"data": []}, "list indices"),
             ({"data": {"id": 1}}, "it has no 'attributes'"),
             ({"new_alert": None}, "not subscriptable"),
