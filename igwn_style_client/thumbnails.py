@@ -76,6 +76,8 @@ def get_thumbnails(
         An image cannot be stored.
     """
     check(alert_id, "alert_id", (int, str))
+    if not str(alert_id).strip("."):  # "..", in a URL, is another place
+        raise ValueError(f'"alert_id" must be the name of an alert, not {alert_id!r}')
     check(output_dir, "output_dir", (str, os.PathLike), optional=True)
     check(base_url, "base_url", str, optional=True)
     check(longest, "longest", (int, float), least=0.001)

@@ -305,6 +305,8 @@ class TestLies:
     [
         ({"alert_id": None}, TypeError),
         ({"alert_id": 7.0}, TypeError),
+        ({"alert_id": ""}, ValueError),
+        ({"alert_id": ".."}, ValueError),
         ({"alert_id": 7, "base_url": "file:///"}, ValueError),
         ({"alert_id": 7, "output_dir": 5}, TypeError),
     ],
