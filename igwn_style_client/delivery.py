@@ -243,7 +243,7 @@ class Delivery:
     source
         Where the alerts come from.
     call
-        What `adapt` made of the callback; `alerts` needs none.
+        What `adapt` made of the callback, which looks at the payload; `alerts` needs none.
     stopping
         Set from any thread to end the delivery after the callbacks that are running.
     rules
@@ -261,7 +261,7 @@ class Delivery:
         counters: Counters | None = None,
     ) -> None:
         self._source = source
-        self._call = call
+        self._call = call or (lambda _alert: None)
         self._stopping = stopping
         self._rules = rules or Rules()
         self._counters = counters or Counters()
@@ -316,24 +316,28 @@ class Delivery:
     def _deliver(self, alerts: list[Alert]) -> None:
         running, me, now = self._running, threading.get_ident(), time.monotonic
         is_stopping, delivered = self._stopping.is_set, self._counters.delivered
+        attend, is_open, is_delivered = self._attend, _OPEN, _DELIVERED
         store_at = now() + _STORE_SECONDS
         alerts.reverse()
+        seen = None
         try:
             while alerts:
                 alert = alerts.pop()  # and let go of, payload and all, when it is finished
                 if is_stopping():
                     return
-                running[me] = watermark = alert._watermark
-                outcome = self._attend(alert)
-                if outcome is not _OPEN:
-                    watermark.finish(alert.offset)
+                watermark = alert._watermark
+                if watermark is not seen:
+                    running[me] = seen = watermark
                     self._touched.add(watermark)
-                if outcome is _DELIVERED:
+                outcome = attend(alert)
+                if outcome is not is_open:
+                    watermark.finish(alert.offset)
+                if outcome is is_delivered:
                     delivered[alert.topic] += 1
                 if now() > store_at:
                     del running[me]
                     self._store()
-                    store_at = now() + _STORE_SECONDS
+                    store_at, seen = now() + _STORE_SECONDS, None
         finally:
             running.pop(me, None)
 
@@ -468,13 +472,16 @@ class Delivery:
         if alert._watermark.over:  # taken away while it waited: its new owner delivers it
             self._counters.parked += 1
             return _OPEN
-        if not self.is_readable(alert):
-            return _SET_ASIDE
         try:
-            self._call_once(alert)
+            result = self._call(alert)
+            if result is not None:
+                _refuse_awaitable(result)
         except BrokenExecutor:
             raise  # not the alert's fault: each one would be set aside
         except Exception as error:
+            if isinstance(error, DecodeError) and not alert.is_decoded:  # not the callback's
+                self._unreadable(alert, error)
+                return _SET_ASIDE
             return self._try_again(alert, error)
         return _DELIVERED
 
@@ -486,7 +493,7 @@ class Delivery:
             if not self._waited(wait) or alert._watermark.over:
                 return _OPEN
             try:
-                self._call_once(alert)
+                _refuse_awaitable(self._call(alert))
             except BrokenExecutor:
                 raise
             except Exception as again:
@@ -511,15 +518,19 @@ class Delivery:
         try:
             alert.payload  # noqa: B018  # decoded here, and kept
         except DecodeError as error:
-            if self._rules.store_unreadable is None:
-                raise
-            self._set_aside(alert, str(error), self._rules.store_unreadable)
-            # Once for each kind: a publisher that sends rubbish sends it every second.
-            level = logging.DEBUG if (alert.topic, error.format) in self._told else logging.ERROR
-            self._told.add((alert.topic, error.format))
-            log.log(level, "set aside: %s", error)
+            self._unreadable(alert, error)
             return False
         return True
+
+    def _unreadable(self, alert: Alert, error: DecodeError) -> None:
+        """Set an alert aside whose payload cannot be decoded."""
+        if self._rules.store_unreadable is None:
+            raise error
+        self._set_aside(alert, str(error), self._rules.store_unreadable)
+        # Once for each kind: a publisher that sends rubbish sends it every second.
+        level = logging.DEBUG if (alert.topic, error.format) in self._told else logging.ERROR
+        self._told.add((alert.topic, error.format))
+        log.log(level, "set aside: %s", error)
 
     def _waited(self, seconds: float) -> bool:
         """Wait; False if the end comes first.
@@ -533,14 +544,6 @@ class Delivery:
                 return True
             time.sleep(min(left, _LOOK_SECONDS))
         return False
-
-    def _call_once(self, alert: Alert) -> None:
-        assert self._call is not None  # noqa: S101  # `run` has one
-        result = self._call(alert)
-        if result is not None and inspect.isawaitable(result):
-            raise TypeError(
-                "the callback returned an awaitable, which nobody awaits; make it an async def"
-            )
 
     def _set_aside(self, alert: Alert, reason: str, store: Callable[[Alert, str], None]) -> None:
         store(alert, reason)
@@ -568,6 +571,13 @@ class _Lane:
 
     name: Hashable
     alerts: deque[Alert] = field(default_factory=deque)
+
+
+def _refuse_awaitable(result: Any) -> None:
+    if inspect.isawaitable(result):
+        raise TypeError(
+            "the callback returned an awaitable, which nobody awaits; make it an async def"
+        )
 
 
 def _add_note(error: BaseException, note: str) -> None:

@@ -34,12 +34,16 @@ def dialect(decode: Callable[[dict[str, Any]], Any] = lambda payload: payload) -
     decode
         What becomes of each payload; may raise `DecodeError`.
     """
+
+    def read(value: bytes) -> Any:
+        return decode(_document(_inflated(value)))
+
     return Dialect(
         "antares",
         full_name=lambda stream: _PREFIX + stream,
         short_name=_short_name,
-        formats=None,  # its messages declare none, and are nothing else
-        decode=lambda value, _format: decode(_document(_inflated(value))),
+        decoders={None: read},
+        otherwise=read,  # ANTARES declares nothing, and sends nothing else
     )
 
 

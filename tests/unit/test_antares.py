@@ -61,7 +61,7 @@ class Labelled:
 
 
 def decode(value):
-    return dialect().decode(value, None)
+    return dialect().decoders[None](value)
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +195,7 @@ class TestDecoding:
         code = (
             f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import zlib; from hop import bson;"
             "from igwn_style_client.antares import dialect;"
-            "print(dialect().decode(zlib.compress(bson.dumps({'a': 1})), None))"
+            "print(dialect().decoders[None](zlib.compress(bson.dumps({'a': 1}))))"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert (done.stdout, done.returncode) == ("{'a': 1}\n", 0), done.stderr

@@ -750,7 +750,7 @@ def test_what_cannot_be_read_is_set_aside_and_the_next_one_comes(workers, key):
     stored, seen = [], []
     run(
         source,
-        lambda alert: seen.append(alert.offset),
+        adapt(lambda topic, payload, alert: seen.append(alert.offset)),
         workers=workers,
         key=key,
         store_unreadable=lambda alert, reason: stored.append((alert.offset, reason)),
@@ -763,6 +763,18 @@ def test_what_cannot_be_read_is_set_aside_and_the_next_one_comes(workers, key):
     assert source.marks == [2]
     assert counters.set_aside == 1
     assert counters.delivered == {"superevent": 1}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_decode_error_of_the_callback_is_the_callbacks(workers):
+    source = ListSource(0)
+
+    def callback(topic, payload):
+        raise DecodeError("FITS", "the sky map ends too early")
+
+    with pytest.raises(DecodeError, match="FITS"):
+        run(source, adapt(callback), workers=workers, store_unreadable=lambda alert, reason: None)
+    assert source.marks == [0]
 
 
 def test_an_awaitable_that_nobody_awaits_is_an_error():
@@ -820,7 +832,7 @@ def test_lanes_deliver_all_and_keep_the_order_of_each_key(workers, partitions, b
     assert all(offsets == sorted(offsets) for offsets in seen.values())
     delivered = sorted(offset for offsets in seen.values() for offset in offsets)
     assert delivered == list(range(len(partitions)))
-    assert counters.delivered.total() == len(partitions)
+    assert sum(counters.delivered.values()) == len(partitions)
     assert [one.unfinished for one in source.watermarks] == [0, 0, 0]
     last = {partition: offset + 1 for offset, partition in enumerate(partitions)}
     assert {k: v for marks in source.stored for k, v in marks.items()} == last

@@ -83,8 +83,9 @@ def start():
     """A Polling of a new source."""
     made = []
 
-    def begin(store_unreadable=lambda alert, reason: None, **given):
+    def begin(*values, store_unreadable=lambda alert, reason: None, **given):
         source, stopping, counters = Source(), threading.Event(), Counters()
+        source.put(*values)
         rules = Rules(store_unreadable=store_unreadable)
         delivery = Delivery(source, None, stopping, rules, counters)
         polling = Polling(source, delivery, counters, stopping, **given)
@@ -172,8 +173,7 @@ def test_timeouts(start):
 
 
 def test_the_end(start):
-    source, polling = start()
-    source.put(*range(250))
+    _, polling = start(*range(250))
     got = 0
     while polling.ask(None, until_end=True) is not None:
         got += 1

@@ -85,7 +85,7 @@ DOORS = {
         "reader",
         "trouble",
     },
-    "orjson": {"igwn"},
+    "msgspec": {"igwn"},
     "requests": {"fetching"},
     "rich": {"cli", "cli_antares"},
     "sqlite3": {"archive"},
