@@ -17,6 +17,7 @@ import os
 import socket
 import ssl
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -38,7 +39,6 @@ from .errors import (
     CredentialError,
     CredentialFileMissing,
     NotConnected,
-    StreamError,
 )
 from .health import Health
 from .inquiry import Inquiry
@@ -75,7 +75,7 @@ class Client:
     when the client is closed; not when an exception leaves the ``with`` block.  What does not count
     comes again, at the next start or to another member of the group.
 
-    Constructing a client contacts nobody.  Asking and closing are for one thread at a time.
+    Constructing a client contacts nobody.  Asking is for one thread at a time; any may close.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ class Client:
         self._listening = Listening()
         self._closed = False
         self._asked: list[_Asked] = []  # none or one; a list, for it outlives this client
-        weakref.finalize(self, _leave, self._asked, delivered=False)
+        weakref.finalize(self, _forget, self._asked)
 
     def __repr__(self) -> str:
         name = f"{type(self).__module__}.{type(self).__name__}"
@@ -215,6 +215,8 @@ class Client:
         ------
         NotConnected
             The client is closed.
+        RuntimeError
+            Another thread is asking, or listening.
         StreamError
             The stream cannot go on; asking again begins anew at the mark.
         ArchiveError, DecodeError
@@ -257,31 +259,39 @@ class Client:
 
     def _ask(self, timeout: float | None, until_end: bool = False) -> Alert | None:
         self._must_be_open()
+        asked = next(iter(self._asked), None) or self._begin()
+        if asked is None:
+            return None
         try:
-            if not self._asked and not self._begin():
-                return None
-            alert = self._asked[0].polling.ask(timeout, until_end)
-        except StreamError:
-            _leave(self._asked, delivered=False)
+            alert = asked.polling.ask(timeout, until_end)
+        except Exception:
+            if asked.polling.failed:
+                _leave(self._asked, delivered=False)
             raise
         if alert is None:
             self._listening.stopping.clear()  # a stop ends one asking
         return alert
 
-    def _begin(self) -> bool:
-        """Open the stream, which connects behind us; False if `stop` came first."""
+    def _begin(self) -> _Asked | None:
+        """Open the stream, which connects behind us; None if `stop` or `close` came first."""
         listening, reader = self._listening, self._reader(self._topics)
         with ExitStack() as stack:
             stack.enter_context(listening.state.running(listening.stopping))
             streaming = listening.streaming(lambda: reader, self._manner())
             stream, store = stack.enter_context(streaming)
             if stream is None:
-                return False
+                return None
             counters, stopping = listening.counters, listening.stopping
             delivery = Delivery(stream, None, stopping, Rules(store_unreadable=store), counters)
-            polling = Polling(stream, delivery, counters, stopping, self._by_hand)
-            self._asked.append(_Asked(polling, stack.pop_all()))
-        return True
+            polling = Polling(
+                stream, delivery, counters, stopping, self._by_hand, max(1, self.queue_bytes // 2)
+            )
+            asked = _Asked(polling, stack.pop_all())
+            self._asked.append(asked)
+        if self._closed:  # meanwhile, in another thread
+            _leave(self._asked, delivered=False)
+            return None
+        return asked
 
     def close(self) -> None:
         """End the connection.  The alert that was handed out last counts as delivered.
@@ -526,6 +536,17 @@ def _leave(asked: list[_Asked], delivered: bool) -> None:
         one = asked.pop()
         with one.stack:
             one.polling.close(delivered)
+
+
+def _forget(asked: list[_Asked]) -> None:
+    """Leave for a client that nobody has any more, or whose program ends.
+
+    Any thread may come upon garbage, also one that is to end here, or that holds the connection.
+    """
+    if threading.current_thread() is threading.main_thread():
+        _leave(asked, delivered=False)
+    elif asked:
+        threading.Thread(target=_leave, args=(asked, False), name="alert-leaving").start()
 
 
 # -- credentials -----------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ class Decoder:
         longest: float = 60.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._decoders = dialect.decoders
+        self._decoders, self._otherwise = dialect.decoders, dialect.otherwise
         self._brokers = list(brokers)
         self._auth = auth
         self._longest = longest
@@ -74,7 +74,7 @@ class Decoder:
     def _decode(self, value: bytes | None, declared: str | None) -> Any:
         if value is None:
             raise DecodeError("an alert", "it has no content (a tombstone)")
-        decode = self._decoders.get(declared)
+        decode = self._decoders.get(declared, self._otherwise)
         if decode is not None:
             return decode(value)
         payload = _by_hop(value, str(declared))
@@ -101,7 +101,7 @@ class Decoder:
 
     def _get(self, url: str) -> bytes:
         try:
-            with fetching.session() as session:
+            with fetching.Session() as session:
                 found = fetching.fetch(
                     url,
                     using=session,

@@ -24,9 +24,12 @@ class Dialect:
     decoders
         By declared format: bytes -> payload, or `DecodeError`.  None stands for messages that
         declare nothing.
+    otherwise
+        What decodes whatever else is declared; None: hop's models do.
     """
 
     name: str
     full_name: Callable[[str], str]
     short_name: Callable[[str], str | None]
     decoders: Mapping[str | None, Callable[[bytes], Any]]
+    otherwise: Callable[[bytes], Any] | None = None

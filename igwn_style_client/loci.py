@@ -34,11 +34,16 @@ def dialect(decode: Callable[[dict[str, Any]], Any] = lambda payload: payload) -
     decode
         What becomes of each payload; may raise `DecodeError`.
     """
+
+    def read(value: bytes) -> Any:
+        return decode(_document(_inflated(value)))
+
     return Dialect(
         "antares",
         full_name=lambda stream: _PREFIX + stream,
         short_name=_short_name,
-        decoders={None: lambda value: decode(_document(_inflated(value)))},
+        decoders={None: read},
+        otherwise=read,  # ANTARES declares nothing, and sends nothing else
     )
 
 
@@ -189,7 +194,7 @@ class Locus:
         """
         try:
             return _of_alert(payload) if "new_alert" in payload else _of_locus(payload)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise DecodeError("an ANTARES locus", reason) from error
 

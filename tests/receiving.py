@@ -5,6 +5,7 @@ A test module subclasses `Receiving`; its fixture ``broker`` has ``url``, ``opti
 ``access`` is the keywords of a client that is let in.
 """
 
+import gc
 import json
 import os
 import random
@@ -180,6 +181,17 @@ class Receiving:
             assert client.poll(30) == (stream, locus(1))
             later.join()
 
+    def test_close_in_another_thread_ends_a_poll_that_waits(self, connect, stream):
+        client = connect([stream])
+        client.poll(0)
+        wait_until(lambda: client.health().state == "listening", what="a place in the group")
+        later = threading.Timer(0.3, client.close)
+        later.start()
+        assert client.poll() == (None, None)
+        later.join(30)
+        with pytest.raises(NotConnected):
+            client.poll()
+
     # -- marks ---------------------------------------------------------------------------------
 
     def test_what_was_asked_past_does_not_come_again(self, connect, stream, send):
@@ -267,6 +279,30 @@ class Receiving:
         del client
         with connect([stream]) as client:
             assert number(client.poll(30)[1]) == 0
+
+    def test_a_client_that_is_forgotten_is_collected_by_any_thread(
+        self, connect, access, group, stream, send
+    ):
+        """Also by the one that takes its alerts, and holds its connection meanwhile."""
+        send(f"client.{stream}", locus(0), locus(1))
+        client = Client([stream], **access, group=group, set_aside=False)
+        client.poll(30)
+        source = client._asked[0].polling._source
+        take = source._take
+
+        def collect_and_take(most, timeout):
+            gc.collect()
+            return take(most, timeout)
+
+        client.itself = client  # so that only a collection finds it
+        gc.disable()
+        try:
+            source._take = collect_and_take
+            del client, source
+            with connect([stream]) as client:
+                assert number(client.poll(30)[1]) == 0
+        finally:
+            gc.enable()
 
     def test_a_process_that_is_killed_again_and_again_loses_none(
         self, connect, access, group, stream, send
