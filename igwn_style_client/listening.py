@@ -151,7 +151,7 @@ class Listening:
         """Say at the end how many alerts lie where; of those of a kind only the first was told."""
         number = self.counters.set_aside - before
         if number:
-            log.warning("%d alerts were set aside in %s", number, path)
+            log.warning("set aside in %s: %d", path, number)
 
     def stop(self) -> None:
         """Stop the `listen` that runs, or the first one before it does."""

@@ -685,7 +685,7 @@ class CommandLine:
         assert done.returncode == 0
         first, last = complaints(done)
         assert "cannot be read as zlib-compressed BSON" in first
-        number, _, path = last.partition(" alerts were set aside in ")
+        path, _, number = last.removeprefix("set aside in ").rpartition(": ")
         assert number == "3"
         with Archive(path) as aside:
             assert sorted(one.raw for one in aside) == [b"no locus", b"nor this", b"nor this one"]
