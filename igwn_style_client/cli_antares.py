@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import click
@@ -178,10 +177,10 @@ def _plain(value: Any) -> str:
 
 def _prepare(folder: Path) -> None:
     """Make a stream's folder, and see that files can be made in it, before the first alert."""
+    trial = folder / ".trial"  # no alert has a name with a dot before it
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
+        write_whole(trial, b"")
+        trial.unlink(missing_ok=True)
     except OSError as error:
         raise click.ClickException(f"cannot write into {folder}: {error.strerror}") from error
 
