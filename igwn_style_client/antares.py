@@ -43,7 +43,7 @@ from .errors import (
 from .health import Health
 from .inquiry import Inquiry
 from .listening import Listening, Manner, SetAside
-from .loci import Locus, dialect, on_the_server, streams_of
+from .loci import Locus, dialect, on_the_server, short_name, streams_of
 from .polling import Polling
 from .reader import Reader, StartAt
 from .retry import RetryPolicy
@@ -80,7 +80,7 @@ class Client:
     Parameters
     ----------
     topics
-        Names of streams, such as "extragalactic".
+        Names of streams, such as "extragalactic"; "client.extragalactic" is the same.
     api_key, api_secret
         From the ANTARES team.  None: they are taken from the environment (``ANTARES_API_KEY`` and
         ``ANTARES_API_SECRET``, or the files that ``..._FILE`` name), or from hop's ``auth.toml``,
@@ -520,7 +520,8 @@ class StreamingClient(Client):
 def _streams(topics: str | Iterable[str]) -> list[str]:
     if isinstance(topics, Collection) and not topics:
         raise ValueError('topics: name one stream at least, such as "extragalactic"')
-    return topic_names(topics, "topics")
+    names = topic_names(topics, "topics")
+    return list(dict.fromkeys(map(short_name, names)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -563,9 +564,12 @@ def _credential(
         api_key, api_secret = credentials.variable(_KEY), credentials.variable(_SECRET)
         where = f"the environment: set {_KEY} and {_SECRET}, or both with _FILE"
     else:
-        where = "what is given: api_key= and api_secret= belong together"
+        where = "what is given: give key and secret, or leave both to the environment or auth.toml"
     if bool(api_key) != bool(api_secret):
-        raise CredentialError(f"half a credential for ANTARES is in {where}")
+        missing = "secret" if api_key else "key"
+        raise CredentialError(
+            f"half a credential for ANTARES, without its {missing}, is in {where}"
+        )
     if api_key and api_secret:
         location = _authorities(ssl_ca_location, brokers)
         return Auth(api_key, api_secret, method=SASLMethod.PLAIN, ssl_ca_location=location)

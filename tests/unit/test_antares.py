@@ -420,8 +420,10 @@ class TestCredential:
         monkeypatch.setenv("ANTARES_API_KEY", "K")
         monkeypatch.setenv("ANTARES_API_SECRET", "S")
         assert Client(["a"], **KEYS)._auth()["sasl.username"] == KEYS["api_key"]
-        with pytest.raises(CredentialError, match="half a credential"):
+        with pytest.raises(CredentialError, match=r"without its secret, is in what is given"):
             Client(["a"], api_key="mine")
+        with pytest.raises(CredentialError, match=r"without its key, is in what is given"):
+            Client(["a"], api_secret="mine")
 
     @pytest.mark.parametrize(
         "name", ["kafka.antares.noirlab.edu", "kafka.antares.noirlab.edu:9092"]

@@ -327,6 +327,28 @@ class TestFailing:
         assert "Traceback" in result.output
         assert result.output.endswith("igwn-style-client: error: the sky has clouds; wait\n")
 
+    def test_debug_tells_what_a_command_has_made_a_line_of(self):
+        def fail():
+            try:
+                raise OSError(28, "No space left on device")
+            except OSError as error:
+                raise click.ClickException("the disk is full") from error
+
+        assert self.run(fail).output == "igwn-style-client: error: the disk is full\n"
+        result = self.run(fail, "--debug")
+        assert result.exit_code == 1
+        assert "OSError: [Errno 28] No space left on device" in result.output
+        assert result.output.endswith("igwn-style-client: error: the disk is full\n")
+
+    def test_wrong_usage_has_no_traceback(self):
+        def fail():
+            raise click.UsageError("no such star")
+
+        result = self.run(fail, "--debug")
+        assert result.exit_code == 2
+        assert result.output.startswith("igwn-style-client: error: no such star\n")
+        assert "Traceback" not in result.output
+
     def test_interrupted(self):
         def interrupt():
             raise KeyboardInterrupt
