@@ -5,10 +5,19 @@ import time
 import pytest
 
 from igwn_style_client import AuthorizationError, PublishError, TopicNotFound, client
+from tests.integration.test_leaving import (
+    test_a_fork_has_a_connection_of_its_own,
+    test_what_is_queued_is_sent_at_the_end,
+)
+from tests.kafka import publishers
 from tests.listening import connect, listening
 from tests.waiting import wait_until
 
-__all__ = ["connect"]
+__all__ = [
+    "connect",
+    "test_a_fork_has_a_connection_of_its_own",
+    "test_what_is_queued_is_sent_at_the_end",
+]
 
 
 @pytest.fixture
@@ -61,3 +70,17 @@ def test_one_of_several_topics_may_not_be_written(kafka, group):
         assert isinstance(caught.value.__cause__, AuthorizationError)
         assert caught.value.unconfirmed == [(f"{group}.closed", "text")]
         assert f'confirmed for "{group}.superevent"' in str(caught.value)
+
+
+def test_a_broker_that_is_killed_and_comes_back(broker_of_my_own, group):
+    kafka = broker_of_my_own
+    assert not publishers.broker_killed_while_publishing(kafka, group, alerts=500, kills=1).bad
+
+
+def test_a_broker_that_is_gone(broker_of_my_own, group):
+    assert not publishers.broker_gone(broker_of_my_own, group).bad
+
+
+def test_many_threads(kafka, group):
+    """Twice as much as there is room for in memory."""
+    assert not publishers.many_threads(kafka, group, alerts=20_000, size=8000).bad
