@@ -24,14 +24,16 @@ from hop.auth import Auth
 from . import credentials, doctor, igwn, settings
 from .alert import Alert
 from .arguments import DEFAULT_PORT, check, check_start_at, parse_server, topic_names
+from .connection import Connection
 from .delivery import Callback
 from .doctor import Check
 from .errors import NotConnected, PublishError, StreamError, TopicNotFound
 from .health import Health
 from .inquiry import Inquiry
 from .listening import Listening, Manner, SetAside
-from .publishing import Connection, Receipt, Session, receipts_for
+from .publishing import Session
 from .reader import Reader, StartAt
+from .receipts import Receipt, receipts_for
 from .retry import RetryPolicy
 from .rights import may_read
 from .signals import end_in_order

@@ -32,6 +32,7 @@ FLOORS = [
         "rights",
         "simulation",
     },
+    {"connection"},
     {"decoding", "encoding", "topics"},
     {"inquiry"},
     {"trouble"},
@@ -46,6 +47,7 @@ FLOORS = [
         "health",
         "positions",
         "probe",
+        "receipts",
         "retry",
         "settings",
         "signals",
@@ -56,7 +58,7 @@ FLOORS = [
 # Anybody may import these; they import nobody.
 EVERYWHERE = {"_version"}
 DOORS = {
-    "adc": {"antares", "client", "credentials", "decoding", "errors", "publishing", "reader"},
+    "adc": {"antares", "client", "connection", "credentials", "decoding", "errors", "reader"},
     "bson": {"loci"},
     "certifi": {"antares", "credentials"},
     "click": {"cli", "cli_antares"},
@@ -74,6 +76,7 @@ DOORS = {
         "antares",
         "bearer",
         "client",
+        "connection",
         "credentials",
         "decoding",
         "documents",
