@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import threading
+import time
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from .errors import (
     PublishError,
     StreamError,
     TopicNotFound,
+    is_given_up,
     kind_of,
 )
 from .settings import LOGGER, options_for
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 LARGEST = 1_000_000_000
 # How long a topic may be looked up.
 _LOOK_UP_SECONDS = 0.5
+# How long the answers that a producer still expects are waited for when it is given up.
+_RETURN_SECONDS = 3.0
 
 
 class Writer(Protocol):
@@ -130,6 +134,7 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
             options=options or {},
         )
         self._own: Any = None
+        self._opening = threading.Lock()
         try:
             super().__init__(config)
         except hop.io.confluent_kafka.KafkaException as error:  # an unknown setting
@@ -142,6 +147,8 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         self.timeout = timeout
         self._there: set[str] = set()
         self._concluded = False
+        # Why librdkafka has given a producer up.
+        self._fatal: Any = None
         self._lock = threading.Lock()
         self._sessions: weakref.WeakSet[Writer] = weakref.WeakSet()
         # Those with failures that nobody has heard of; they must not go before somebody has.
@@ -150,10 +157,14 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
 
     @property
     def _producer(self) -> Any:
-        """The producer of librdkafka; opened anew in a process that was forked off."""
-        if self._own is None:
-            super().__init__(self.conf)
-        return self._own
+        """The producer of librdkafka; another one after a fork, and when it has given one up."""
+        producer = self._own
+        if producer is None:
+            with self._opening:
+                if self._own is None:
+                    super().__init__(self.conf)
+                producer = self._own
+        return producer
 
     @_producer.setter
     def _producer(self, producer: Any) -> None:
@@ -168,6 +179,7 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
             # Never destroyed here: it would wait for threads that only the parent has.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._own))
         self._own = None
+        self._opening = threading.Lock()
         self._lock = threading.Lock()
         self._untold.clear()
         for session in list(self._sessions):
@@ -188,7 +200,15 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         BufferError
             The queue is full.
         """
-        self._producer.produce(topic, msg, key, on_delivery=delivery_callback, headers=headers)
+        producer = self._producer
+        try:
+            producer.produce(topic, msg, key, on_delivery=delivery_callback, headers=headers)
+        except hop.io.confluent_kafka.KafkaException as error:
+            [refusal] = error.args
+            if not is_given_up(refusal):
+                raise
+            self._renew(producer, refusal)
+            self.write(msg, headers, delivery_callback, topic, key)
 
     def untold(self, session: Writer, failures: bool = True) -> None:
         """Keep a session whose failures nobody has heard of, until somebody has."""
@@ -199,7 +219,7 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         """Send what is queued, within the timeout, and log what could not be confirmed."""
         if self._own is None:
             return
-        self.close(timedelta(seconds=self.timeout))
+        self.serve(self.timeout)
         with self._lock:
             sessions = self._untold | set(self._sessions)
         lost = Counter(topic for session in sessions for topic in session.unconfirmed)
@@ -216,10 +236,36 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
 
     def serve(self, seconds: float) -> None:
         """Let confirmations come in; if there is time, send what is queued without lingering."""
-        if seconds:
-            self._producer.flush(seconds)
-        else:
-            self._producer.poll(0)
+        producer = self._producer
+        try:
+            if seconds:
+                producer.flush(seconds)
+            else:
+                producer.poll(0)
+        except hop.io.confluent_kafka.KafkaException as error:  # only what is fatal is raised here
+            self._renew(producer, error.args[0])
+
+    def _renew(self, producer: Any, error: Any) -> None:
+        """Let go of a producer that librdkafka has given up; the next alert opens another one.
+
+        It does so when the broker and it do not agree on what is there: what the broker had
+        confirmed is lost, for instance.  What was queued comes back as not confirmed.
+        """
+        with self._lock:
+            if self._own is not producer:  # another thread was here
+                return
+            self._own = None
+            self._fatal = error
+        end = time.monotonic() + _RETURN_SECONDS
+        while len(producer) and time.monotonic() < end:
+            try:
+                producer.flush(0.1)
+            except hop.io.confluent_kafka.KafkaException as reason:
+                self._fatal = reason.args[0]
+        log.warning(
+            "%s: librdkafka has given up its connection, and the next alert opens another one: %s",
+            ", ".join(self.brokers), self._fatal.str(),
+        )  # fmt: skip
 
     def begin(self, seconds: float) -> None:
         """Expect a first answer within `seconds`, unless there was one."""
@@ -271,6 +317,8 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
 
     def explained(self, error: Any, topic: str) -> StreamError:
         """Translate why the broker, or librdkafka, did not take an alert."""
+        if self._fatal is not None and is_given_up(error):
+            error = self._fatal
         kind = kind_of(error)
         if kind is TopicNotFound:
             return TopicNotFound(self._not_there(topic), error)
@@ -297,8 +345,9 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
             # confluent-kafka (2.16.1) has it the wrong way round: with blocking=False it waits for
             # the end, and all of Python with it, for as long as a name server does not answer.  So
             # an alert that is queued at once after this may be given up too: as an error, again.
+            self._fatal = None
             self._producer.purge(in_queue=True, in_flight=False, blocking=True)
-            self._producer.poll(0.1)
+            self.serve(0.1)
 
 
 # A forked process has to know its connections; see `Connection.forked`.
