@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, Protocol
 
 import adc.producer
 import hop.io
 from hop.auth import Auth
 
-from . import bearer
+from . import bearer, offloading
 from .errors import (
     BrokerUnreachable,
     PublishError,
@@ -145,6 +146,8 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         self.brokers = list(brokers)
         self.auth = auth
         self.timeout = timeout
+        #: What is known of the topics' limits.
+        self.limits: dict[str, Any] = {}
         self._there: set[str] = set()
         self._concluded = False
         # Why librdkafka has given a producer up.
@@ -170,6 +173,11 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
     def _producer(self, producer: Any) -> None:
         self._own = producer
 
+    @cached_property
+    def offload_server(self) -> str:
+        """Where the broker wants what is too large for Kafka; "" if nowhere."""
+        return offloading.server_of(self.brokers, self.auth)
+
     def forked(self) -> None:
         """Start anew in a child process, which has none of librdkafka's threads.
 
@@ -193,7 +201,7 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         topic: str | None = None,
         key: str | bytes | None = None,
     ) -> None:
-        """Queue what is encoded; hop's `write_raw` calls this too.
+        """Queue what is encoded.
 
         Raises
         ------

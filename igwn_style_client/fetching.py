@@ -1,4 +1,4 @@
-"""What lies behind a URL, with limits on time, size and attempts."""
+"""What lies behind a URL, or is left there, with limits on time, size and attempts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import requests
 import urllib3
 
-__all__ = ["CannotFetch", "Fetched", "fetch", "session"]
+__all__ = ["CannotFetch", "Fetched", "fetch", "post", "session"]
 
 _SECONDS = (5.0, 20.0)  # to connect, and between two pieces
 _ATTEMPTS = 3
@@ -29,7 +29,7 @@ class Fetched:
 
 
 class CannotFetch(Exception):  # it says what happened
-    """It could not be had; the text says why, and `status` what the server said, if anything."""
+    """It could not be had, or left; the text says why, and `status` what the server said."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -121,3 +121,28 @@ def _fetch_once(
             if time.monotonic() > end:
                 raise requests.Timeout(f"{url} took longer than {longest:g} s")
         return Fetched(bytes(content), response.headers, response.url)
+
+
+def post(url: str, content: bytes, *, login: Any = None, longest: float = 60.0) -> None:
+    """Leave something behind a URL.  Once: it may have been taken though no answer came.
+
+    Parameters
+    ----------
+    login
+        What requests takes as ``auth``.
+    longest
+        Seconds that the server may take for its answer.
+
+    Raises
+    ------
+    CannotFetch
+        It was refused, or nobody answers.
+    """
+    wait = (min(_SECONDS[0], longest), longest)
+    try:
+        with session() as using:
+            answer = using.post(url, data=content, auth=login, timeout=wait, allow_redirects=False)
+    except Exception as error:  # of requests, urllib3 and what logs in: all kinds
+        raise CannotFetch(str(error)) from error
+    if not 200 <= answer.status_code < 300:
+        raise CannotFetch(f"{answer.status_code} {answer.reason} for {url}", answer.status_code)

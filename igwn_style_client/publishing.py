@@ -22,6 +22,8 @@ from .errors import (
     is_too_large,
     kind_of,
 )
+from .fetching import CannotFetch
+from .offloading import offload
 
 __all__ = ["Session"]
 
@@ -66,7 +68,7 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
     def __init__(self, connection: Connection, topics: Sequence[str]) -> None:
         # What hop's methods use; its own __init__ would ask the broker for the settings of each
         # topic, which needs a right of its own.
-        self.topics: dict[str, Any] = {}
+        self.topics = connection.limits
         self.producers: dict[int, Any] = {}
         self.broker_addresses = connection.brokers
         self.auth = connection.auth
@@ -142,11 +144,11 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         self._connection.serve(0)
         if self._failed or self._raised:
             self._tell(new)
-        size = (
-            0 if len(payload) < _SURELY_FITS else self._estimate_message_size(payload, packed, key)
-        )
-        if size and size > self._limit(name, size) and not self._offloads():
-            raise _unconfirmed([new], self._too_large(name, size))
+        if len(payload) >= _SURELY_FITS or name in self.topics:
+            size = self._estimate_message_size(payload, packed, key)
+            if size > self._limit(name, size):
+                placeholder = self._offloaded(new, size, payload, packed, key)
+                payload, packed = super()._pack(placeholder, None, test=test)
         with self._lock:
             self._written += 1
             number = self._written
@@ -154,9 +156,8 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             if name not in self._names:
                 self._names = self._names | {name}  # a new one, for `flush` reads the old one
         report = partial(self._reported, number, delivery_callback)
-        send = self.write_raw if size else self._connection.write
         try:
-            self._send(partial(send, payload, packed, report, name, key), number)
+            self._send(partial(self._connection.write, payload, packed, report, name, key), number)
         except BaseException:
             self._waiting.pop(number, None)
             raise
@@ -222,17 +223,31 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         own = int(self._connection.conf.options.get("message.max.bytes", LARGEST))
         return own if size > own else int(self._record_for_topic(topic).max_message_size)
 
-    def _offloads(self) -> bool:
-        """Whether the server says where to put what is too large for Kafka; `write_raw` does."""
-        if not hasattr(self, "offload_url"):
-            self.offload_url = hop.io._get_offload_server(self.broker_addresses, self.auth)
-        return self.offload_url is not None
+    def _offloaded(
+        self, new: tuple[str, Any], size: int, payload: bytes, headers: Any, key: Any
+    ) -> Any:
+        """Leave what is too large for Kafka with the offload server; return what stands for it."""
+        topic, _ = new
+        connection = self._connection
+        server = connection.offload_server
+        if not server:
+            raise _unconfirmed([new], self._too_large(topic, size))
+        try:
+            return offload(server, topic, payload, headers, key, self.auth, connection.timeout)
+        except CannotFetch as error:
+            kind = AuthorizationError if error.status in (401, 403) else StreamError
+            why = self._too_large(topic, size, f"{server} did not take it: {error}", kind)
+            raise _unconfirmed([new], why) from why
 
-    def _too_large(self, topic: str, size: int) -> StreamError:
-        return StreamError(
+    def _too_large(
+        self, topic: str, size: int, what: str = "", kind: type[StreamError] = StreamError
+    ) -> StreamError:
+        if not what:
+            server = self._connection.offload_server
+            what = f"send it again, to {server}" if server else "send a link to what is large"
+        return kind(
             f'too large for "{topic}" on {", ".join(self.broker_addresses)}: {size} bytes with its '
-            f"headers, and the limit is {self._limit(topic, size)} (max.message.bytes); "
-            "send a link to what is large"
+            f"headers, and the limit is {self._limit(topic, size)} (max.message.bytes); {what}"
         )
 
     def _check_topic_settings(self, topics: Sequence[str]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ FLOORS = [
     },
     {"connection"},
     {"decoding", "encoding", "topics"},
-    {"inquiry"},
+    {"inquiry", "offloading"},
     {"trouble"},
     {
         "alert",
@@ -84,6 +84,7 @@ DOORS = {
         "encoding",
         "errors",
         "inquiry",
+        "offloading",
         "publishing",
         "reader",
         "trouble",
