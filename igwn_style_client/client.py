@@ -31,7 +31,7 @@ from .errors import NotConnected, PublishError, StreamError, TopicNotFound
 from .health import Health
 from .inquiry import Inquiry
 from .listening import Listening, Manner, SetAside
-from .publishing import Session
+from .publishing import Session, together
 from .reader import Reader, StartAt
 from .receipts import Receipt, receipts_for
 from .retry import RetryPolicy
@@ -803,12 +803,8 @@ def _each(calls: Iterable[Callable[[], object]]) -> None:
             others.append(error)
     if others:
         raise others[0]
-    if len(failures) == 1:
-        raise failures[0]
     if failures:
-        text = "; ".join(str(one) for one in failures)
-        unconfirmed = [sent for one in failures for sent in one.unconfirmed]
-        raise PublishError(text, unconfirmed) from failures[0].__cause__
+        raise together(failures)
 
 
 def _given(**keywords: Any) -> dict[str, Any]:

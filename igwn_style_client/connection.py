@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 LARGEST = 1_000_000_000
 # How long a topic may be looked up.
 _LOOK_UP_SECONDS = 0.5
+# How often librdkafka looks for alerts that have waited too long; it is to say why in time.
+_LOOKS_SECONDS = 1.0
 # How long the answers that a producer still expects are waited for when it is given up.
 _RETURN_SECONDS = 3.0
 
@@ -130,7 +132,7 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
             topic=None,
             auth=auth,
             error_callback=self.trouble.note,
-            produce_timeout=timedelta(seconds=timeout),
+            produce_timeout=timedelta(seconds=max(timeout - _LOOKS_SECONDS, 0.75 * timeout)),
             use_idempotence=True,
             options=options or {},
         )
@@ -149,7 +151,9 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         #: What is known of the topics' limits.
         self.limits: dict[str, Any] = {}
         self._there: set[str] = set()
-        self._concluded = False
+        # Since when an answer is expected, and why none can come.
+        self._begun = 0.0
+        self._conclusion: StreamError | None = None
         # Why librdkafka has given a producer up.
         self._fatal: Any = None
         self._lock = threading.Lock()
@@ -275,10 +279,17 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
             ", ".join(self.brokers), self._fatal.str(),
         )  # fmt: skip
 
-    def begin(self, seconds: float) -> None:
-        """Expect a first answer within `seconds`, unless there was one."""
-        if self._concluded:
-            self._concluded = False
+    def begin(self, seconds: float, since: float) -> None:
+        """Expect a first answer within `seconds`, unless there was one.
+
+        Alerts that have waited since before the last such moment go on waiting with those of then,
+        and what was concluded holds for them: several sessions do not wait one after the other.
+        """
+        if since <= self._begun:
+            return
+        self._begun = time.monotonic()
+        if self._conclusion is not None:
+            self._conclusion = None
             self.trouble.begin()
         self.trouble.expect(min(ANSWER_SECONDS, seconds))
 
@@ -297,9 +308,9 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
                 error = self._look_up(topic)
                 if error is not None:
                     return error
-        conclusion = self.trouble.conclusion()
-        self._concluded = conclusion is not None
-        return conclusion
+        if self._conclusion is None or self.trouble.met:
+            self._conclusion = self.trouble.conclusion()
+        return self._conclusion
 
     def has(self, topic: str) -> bool:
         """Whether the topic exists now; librdkafka learns it with us."""

@@ -25,15 +25,13 @@ from .errors import (
 from .fetching import CannotFetch
 from .offloading import offload
 
-__all__ = ["Session"]
+__all__ = ["Session", "together"]
 
 log = logging.getLogger(__name__)
 
 # Kafka's own default for the largest message; only beyond it is the broker asked for its limit.
 _SURELY_FITS = 900_000
 _SETTINGS_SECONDS = 5.0
-# Added to the wait for confirmations, so that librdkafka's own deadline comes first and says why.
-_GRACE_SECONDS = 1.0
 # How long a confirmation is waited for before the topic is looked up.
 _DOUBT_SECONDS = 0.2
 # How long alerts that their topic does not take are waited for; they come back within a second.
@@ -88,6 +86,8 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         """Begin with nothing queued."""
         self._lock = threading.Lock()
         self._written = 0
+        # When the first of those that wait, or the one before it, was written.
+        self._since = 0.0
         self._waiting: dict[int, tuple[str, Any]] = {}
         self._failed: list[tuple[tuple[str, Any], StreamError | Any]] = []
         self._raised: list[Exception] = []
@@ -150,6 +150,8 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
                 placeholder = self._offloaded(new, size, payload, packed, key)
                 payload, packed = super()._pack(placeholder, None, test=test)
         with self._lock:
+            if not self._waiting:
+                self._since = time.monotonic()
             self._written += 1
             number = self._written
             self._waiting[number] = new
@@ -309,9 +311,9 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             What a delivery callback raised.
         """
         seconds = timeout.total_seconds() if timeout else self._connection.timeout
-        end = time.monotonic() + seconds + _GRACE_SECONDS
+        end = time.monotonic() + seconds
         connection = self._connection
-        connection.begin(seconds)
+        connection.begin(seconds, self._since)
         wrong = None
         doubt_at = time.monotonic() + _DOUBT_SECONDS
         while self._waiting and time.monotonic() < end:
@@ -375,3 +377,20 @@ def _unconfirmed(alerts: Sequence[tuple[str, Any]], cause: StreamError) -> Publi
     failure = PublishError(f"{count} for {topics} not confirmed: {cause}", alerts)
     failure.__cause__ = cause
     return failure
+
+
+def together(failures: Sequence[PublishError]) -> PublishError:
+    """Return one error for those of several sessions; what they have in common is said once."""
+    told: dict[str, PublishError] = {}
+    for one in failures:
+        cause = one.__cause__
+        before = told.get(str(cause))
+        if before is not None and isinstance(cause, StreamError):
+            one = _unconfirmed([*before.unconfirmed, *one.unconfirmed], cause)
+        told[str(cause) if cause else str(one)] = one
+    if len(told) == 1:
+        return next(iter(told.values()))
+    unconfirmed = [sent for one in failures for sent in one.unconfirmed]
+    all_ = PublishError("; ".join(map(str, told.values())), unconfirmed)
+    all_.__cause__ = failures[0].__cause__
+    return all_
