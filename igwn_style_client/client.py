@@ -440,7 +440,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             or `msg` is too large.  `msg` was not queued; it is the last in `unconfirmed`.
         """
         report = None if on_delivery is None else receipts_for(topic, on_delivery)
-        given = _given(headers=headers, key=key, test=test, delivery_callback=report)
+        given = _given(headers, key, test, report)
         self._session(topic).write(msg, **given)
 
     def flush_by_topic(self, topic: str) -> None:
@@ -523,7 +523,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         # behind them is kept.
         names = topic_names(topic)
         headers = list(headers) if isinstance(headers, Iterator) else headers
-        given = _given(headers=headers, key=key, test=test)
+        given = _given(headers, key, test)
         sessions = [self._open_session(name) for name in names]
         calls = [partial(session.write, msg, **given) for session in sessions]
         try:
@@ -807,9 +807,15 @@ def _each(calls: Iterable[Callable[[], object]]) -> None:
         raise together(failures)
 
 
-def _given(**keywords: Any) -> dict[str, Any]:
+def _given(
+    headers: Any, key: str | bytes | None, test: bool, delivery_callback: Any = None
+) -> dict[str, Any]:
     """Return the keywords that were given; a session of somebody else's may not know them all."""
-    return {name: value for name, value in keywords.items() if value not in (None, False)}
+    if headers is None and key is None and not test and delivery_callback is None:
+        return {}
+    keywords = {"headers": headers, "key": key, "delivery_callback": delivery_callback}
+    given = {name: value for name, value in keywords.items() if value is not None}
+    return {**given, "test": True} if test else given
 
 
 def _flush_at_exit(connections: Mapping[Any, Connection]) -> None:

@@ -127,6 +127,8 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         login: str = "",
     ) -> None:
         self.trouble = Trouble(brokers, auth, login, options)
+        #: To be called when the broker has confirmed an alert.
+        self.confirmed = self.trouble.reached
         config = _Config(
             broker_urls=list(brokers),
             topic=None,
@@ -292,10 +294,6 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
             self._conclusion = None
             self.trouble.begin()
         self.trouble.expect(min(ANSWER_SECONDS, seconds))
-
-    def confirmed(self) -> None:
-        """Note that the broker has confirmed an alert."""
-        self.trouble.reached()
 
     def wrong(self, topics: Iterable[str]) -> StreamError | None:
         """Return why nothing for `topics` can be confirmed; None if it may be yet.

@@ -20,6 +20,9 @@ __all__ = ["FORMATS", "encode_json", "messages_in"]
 #: What a file may hold; "auto" tells by its content.
 FORMATS = ("auto", "json", "jsonl", "voevent", "text", "binary")
 
+# json.dumps makes one for each message where a setting is given.
+_ENCODER = json.JSONEncoder(allow_nan=False)
+
 
 def encode_json(msg: Any) -> bytes:
     """Encode a message as hop's ``JSONBlob`` does, byte for byte.
@@ -32,14 +35,14 @@ def encode_json(msg: Any) -> bytes:
         NaN, an infinity, or something that contains itself; names the place.
     """
     try:
-        text = json.dumps(msg, allow_nan=False)
+        text = _ENCODER.encode(msg)
     except RecursionError:
         raise ValueError("msg is nested too deeply for JSON") from None
     except (TypeError, ValueError):
         for problem in _problems(msg):
             raise problem from None
         raise
-    if not _all_str(msg):
+    if not isinstance(msg, str) and not _all_str(msg):
         for problem in _problems(msg):
             raise problem
     return text.encode()
