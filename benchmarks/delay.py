@@ -4,49 +4,45 @@
 not slowed down: who connects often looks better than it is.
 """
 
-import asyncio
 import socket
 import sys
+import threading
+import time
+from contextlib import suppress
+from queue import SimpleQueue
 
 
-async def carry(reader, writer, seconds):
+def carry(source, target, seconds):
     """Hand on what comes, in order, each piece so much later."""
-    loop = asyncio.get_running_loop()
-    pieces = asyncio.Queue()
+    pieces = SimpleQueue()
 
-    async def deliver():
-        while (piece := await pieces.get()) is not None:
-            due, content = piece
-            await asyncio.sleep(due - loop.time())
-            writer.write(content)
-        writer.close()
+    def deliver():
+        with suppress(OSError):  # the other side has gone
+            while piece := pieces.get():
+                due, content = piece
+                time.sleep(max(0.0, due - time.monotonic()))
+                target.sendall(content)
+            target.shutdown(socket.SHUT_WR)
 
-    delivering = asyncio.create_task(deliver())
-    try:
-        while content := await reader.read(2**18):
-            pieces.put_nowait((loop.time() + seconds, content))
-    except ConnectionError:
-        pass  # as if it had ended
-    pieces.put_nowait(None)
-    await delivering
+    threading.Thread(target=deliver, daemon=True).start()
+    with suppress(OSError):
+        while content := source.recv(2**18):
+            pieces.put((time.monotonic() + seconds, content))
+    pieces.put(None)
 
 
-async def serve(port, target, seconds):
+def serve(port, target, seconds):
     """Take connections for ever."""
-
-    async def connected(reader, writer):
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", target)
-        for one in (writer, there_writer):
-            one.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await asyncio.gather(
-            carry(reader, there_writer, seconds), carry(there_reader, writer, seconds)
-        )
-
-    server = await asyncio.start_server(connected, "127.0.0.1", port)
-    print("ready", flush=True)
-    await server.serve_forever()
+    with socket.create_server(("127.0.0.1", port)) as server:
+        print("ready", flush=True)
+        while True:
+            here, _ = server.accept()
+            there = socket.create_connection(("127.0.0.1", target))
+            for one, other in ((here, there), (there, here)):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                threading.Thread(target=carry, args=(one, other, seconds), daemon=True).start()
 
 
 if __name__ == "__main__":
     port, target, milliseconds = map(float, sys.argv[1:])
-    asyncio.run(serve(int(port), int(target), milliseconds / 2000))
+    serve(int(port), int(target), milliseconds / 2000)

@@ -93,7 +93,7 @@ def compare(kafka, address, ways, counts, given):
         order = list(ways) if number % 2 == 0 else list(ways)[::-1]
         for way in order:
             topic = f"benchmark.t{number}x{list(ways).index(way)}x{len(ways)}"
-            kafka.create_topics(topic)
+            kafka.create_topics(topic, partitions=given.partitions)
             taken = measure(way, address, topic, counts[way], given.size)
             there = sum(kafka.end_offsets(topic).values())
             results[way].append((counts[way] / taken["seconds"], taken["cpu"], there))
@@ -114,6 +114,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--delay", type=float, default=0, help="round trip in milliseconds")
     parser.add_argument("--size", type=int, default=1000, help="bytes of each alert")
+    parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--alerts", type=int, help="one by one; igwn_alert's way a tenth of them")
     parser.add_argument("--queued", type=int, default=30_000)

@@ -135,3 +135,5 @@ def test_rights_that_are_given_later(broker_of_my_own, group):
         kafka.remove_acls(topic="*")
         kafka.acl("astronomer", "write", topic=topic)
         assert publisher.publish("superevent", "text").offset == 0
+    [record] = kafka.records(topic)
+    assert ("_sender", b"astronomer") in record.headers()
