@@ -250,6 +250,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         key: Callable[[Alert], Hashable] | None = None,
         attempts: int = 1,
         on_failure: str = "raise",
+        until_eos: bool = False,
     ) -> None:
         """Call `callback` for every alert until `stop` is called.
 
@@ -280,6 +281,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         on_failure
             After the last attempt: "raise" what the callback raised, or "set_aside" the alert and
             go on.
+        until_eos
+            True: it returns when all that there is has been delivered.
 
         Raises
         ------
@@ -304,9 +307,12 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             key=key,
             attempts=attempts,
             on_failure=on_failure,
+            until_eos=until_eos,
         )
 
-    def alerts(self, topic: str | Iterable[str] | None = None) -> Iterator[Alert]:
+    def alerts(
+        self, topic: str | Iterable[str] | None = None, *, until_eos: bool = False
+    ) -> Iterator[Alert]:
         """Yield every alert until `stop` is called: `listen` as an iterator.
 
         An alert counts as delivered when the next one is asked for; not when the loop is left.
@@ -316,14 +322,17 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         topic
             Short name, or any iterable of them.  None: all topics of the group, also those that
             appear later.
+        until_eos
+            True: it ends when all that there is has been yielded.
 
         Raises
         ------
         StreamError, ArchiveError, DecodeError
             As `listen`.
         """
+        check(until_eos, "until_eos", bool)
         topics = None if topic is None else topic_names(topic)
-        return self._listening.alerts(lambda: self._stream(topics), self._manner())
+        return self._listening.alerts(lambda: self._stream(topics), self._manner(), until_eos)
 
     def _stream(self, topics: list[str] | None) -> Reader:
         """Open the stream that `listen` reads."""
