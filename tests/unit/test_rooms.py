@@ -20,7 +20,7 @@ FLOORS = [
     {"cli_options"},
     {"__init__"},
     {"client", "antares"},
-    {"doctor", "listening", "polling", "thumbnails"},
+    {"doctor", "listening", "polling", "replaying", "thumbnails"},
     {
         "archive",
         "broker",
