@@ -1,6 +1,6 @@
 """Arguments and printing: with the rooms of its commands, the only place that prints or exits.
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 ended by SIGTERM.
 """
 
 from __future__ import annotations
@@ -11,12 +11,18 @@ import traceback
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import get_completion_class
 
 from . import ClientError, __version__
 from .cli_antares import antares, thumbnails
 from .cli_demo import demo
 from .cli_doctor import doctor
+from .cli_listen import listen
 from .cli_publish import publish
+from .cli_replay import replay, set_aside
+from .cli_simulate import simulate
+from .cli_topics import topics
+from .signals import end_in_order
 
 __all__ = ["main"]
 
@@ -30,6 +36,7 @@ class Commands(click.Group):
     def main(self, *args: Any, **settings: Any) -> NoReturn:
         """Run a command and exit with its status."""
         settings |= {"prog_name": _NAME, "standalone_mode": False}
+        end_in_order()
         try:
             status = super().main(*args, **settings) or 0
         except click.ClickException as error:
@@ -45,31 +52,82 @@ class Commands(click.Group):
         """Run the command; what a user can mend is told in one line."""
         try:
             return super().invoke(ctx)
-        except ClientError as error:
+        except click.ClickException as error:
+            if ctx.params["debug"] and error.__cause__ is not None:
+                traceback.print_exc()
+            raise
+        except BrokenPipeError:  # whoever read what is printed has seen enough
+            raise
+        except (ClientError, OSError) as error:
             if ctx.params["debug"]:
                 traceback.print_exc()
             raise click.ClickException(str(error)) from error
 
 
+def _complete(ctx: click.Context, _parameter: click.Parameter, shell: str | None) -> None:
+    if shell is None or ctx.resilient_parsing:
+        return
+    kind = get_completion_class(shell)
+    assert kind is not None  # noqa: S101  # click knows these three
+    click.echo(kind(main, {}, _NAME, f"_{_NAME.replace('-', '_').upper()}_COMPLETE").source())
+    ctx.exit()
+
+
 @click.group(
     cls=Commands,
-    commands=[antares, demo, doctor, publish, thumbnails],
+    commands=[
+        antares,
+        demo,
+        doctor,
+        listen,
+        publish,
+        replay,
+        set_aside,
+        simulate,
+        thumbnails,
+        topics,
+    ],
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b
 Examples:
-  igwn-style-client demo                 the whole loop on this machine, offline
-  igwn-style-client demo --json | jq .   the same for a program
-  igwn-style-client demo --help          its options""",
+  igwn-style-client demo                      the whole loop on this machine, offline
+  igwn-style-client doctor                    why a connection does not work
+  igwn-style-client listen superevent         a line for each alert
+  igwn-style-client listen --help             its options; each command has such examples
+  eval "$(igwn-style-client --completion bash)"
+  igwn-style-client --completion fish > ~/.config/fish/completions/igwn-style-client.fish""",
 )
-@click.version_option(__version__, prog_name=_NAME, message="%(prog)s %(version)s")
+@click.version_option(
+    __version__, "-V", "--version", prog_name=_NAME, message="%(prog)s %(version)s"
+)
+@click.option(
+    "--completion",
+    type=click.Choice(["bash", "zsh", "fish"]),
+    is_eager=True,
+    expose_value=False,
+    callback=_complete,
+    help="Print what lets a shell complete commands and options, and end.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    envvar="IGWN_STYLE_CLIENT_LOG_LEVEL",
+    show_envvar=True,
+    help="What is logged, with the time.  [default: warnings, without]",
+)
 @click.option("--debug", is_flag=True, help="Log everything, and show where an error comes from.")
 @click.pass_context
-def main(ctx: click.Context, debug: bool) -> None:
-    """Listen to astronomical alerts over Kafka without losing any."""
-    if debug:
+def main(ctx: click.Context, /, log_level: str | None, debug: bool) -> None:
+    """Listen to astronomical alerts over Kafka without losing any.
+
+    The exit status is 0 when it is done, 1 after a failure, 2 for wrong usage, 130 after Ctrl-C and
+    143 after SIGTERM.
+    """
+    if debug or log_level:
         logging.basicConfig(
-            level=logging.DEBUG, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+            level=logging.DEBUG if debug else str(log_level).upper(),
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         )
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)

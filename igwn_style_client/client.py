@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import unquote
@@ -29,7 +30,7 @@ from .doctor import Check
 from .errors import NotConnected, PublishError, StreamError, TopicNotFound
 from .health import Health
 from .inquiry import Inquiry
-from .listening import Listening, Manner, SetAside
+from .listening import Listening, Manner, SetAside, set_aside_path
 from .publishing import Connection, Receipt, Session, receipts_for
 from .reader import Reader, StartAt
 from .retry import RetryPolicy
@@ -355,6 +356,11 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             queue_bytes=self.queue_bytes,
             options=self.options,
         )
+
+    @property
+    def set_aside_path(self) -> Path | None:
+        """The archive in which alerts are set aside, made when one is; None: nowhere."""
+        return set_aside_path(self._manner())
 
     def health(self) -> Health:
         """Return how the client is: its state, and what it has counted since it was made."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from . import settings
@@ -22,7 +23,7 @@ from .reader import Reader
 from .retry import RetryPolicy
 from .signals import finishing_first
 
-__all__ = ["ListenState", "Listening", "Manner", "SetAside"]
+__all__ = ["ListenState", "Listening", "Manner", "SetAside", "set_aside_path"]
 
 log = logging.getLogger(__name__)
 
@@ -164,8 +165,16 @@ def _archive(manner: Manner) -> Archive:
     if isinstance(manner.set_aside, (str, os.PathLike)):
         return Archive(manner.set_aside, ceiling=_SET_ASIDE_CEILING).open()
     # Made when something is set aside, so that a listener needs no place to write until then.
-    path = default_path(manner.server, manner.consumer_group)
+    path = set_aside_path(manner)
+    assert path is not None  # noqa: S101  # `streaming` has looked
     return Archive(path, ceiling=_SET_ASIDE_CEILING, make_folder=True)
+
+
+def set_aside_path(manner: Manner) -> Path | None:
+    """Return where alerts are set aside; None: nowhere."""
+    if manner.set_aside is None:
+        return default_path(manner.server, manner.consumer_group)
+    return None if manner.set_aside is False else Path(manner.set_aside).expanduser()
 
 
 class ListenState:

@@ -54,16 +54,17 @@ class Row:
     instruments: str = ""
     time: datetime | None = None
     latency: float | None = None  # seconds
+    labels: str = ""
 
     @property
     def alert(self) -> str:
         """The type and the detail."""
-        return f"{self.alert_type} {self.detail}".rstrip()
+        return f"{self.alert_type} {self.detail}".strip()
 
     @property
     def style(self) -> str:
         """Loud where somebody has to act, quiet where a machine wrote to its diary."""
-        if "ADVNO" in self.detail or self.detail == "Retraction":
+        if "ADVNO" in self.detail or "Retraction" in (self.detail, self.alert_type.title()):
             return "bold red"
         if self.alert_type == "voevent" or self.detail == "ADVOK":
             return "green"
@@ -98,7 +99,9 @@ class Row:
 def row_of(
     topic: str, payload: Any, time: datetime | None = None, latency: float | None = None
 ) -> Row:
-    """Return the row of an alert of GraceDB; of any other alert, what can be said of it.
+    """Return the row of an alert of GraceDB or of IGWN's public stream.
+
+    Of any other alert, what can be said of it: where it says nothing we know, how it begins.
 
     Parameters
     ----------
@@ -109,27 +112,54 @@ def row_of(
     time, latency
         To be shown with it; the latency in seconds.
     """
-    content = _mapping(payload)
+    content = _mapping(_single(getattr(payload, "content", payload)))  # Avro's is in a list
     what, data = _mapping(content.get("object")), _mapping(content.get("data"))
     preferred = _mapping(what.get("preferred_event_data"))
-    alert_type, far = _text(content, "alert_type"), what.get("far")
+    public = _mapping(content.get("event"))  # of igwn.gwalert
+    alert_type, far = _text(content, "alert_type"), what.get("far", public.get("far"))
+    superevent = _text(what, "superevent_id") or _text(what, "superevent")
+    uid = _text(content, "uid") or _text(content, "superevent_id")
     return Row(
         topic=topic,
-        uid=_text(content, "uid"),
-        superevent=_text(what, "superevent_id") or _text(what, "superevent"),
+        uid=uid,
+        superevent=superevent or _text(content, "superevent_id"),
         alert_type=alert_type,
-        detail=_detail(alert_type, data),
+        detail=_detail(alert_type, data) if uid or alert_type else _beginning(payload),
         far=far if isinstance(far, int | float) and math.isfinite(far) else None,
-        instruments=_text(what, "instruments") or _text(preferred, "instruments"),
+        instruments=next(
+            filter(None, (_text(one, "instruments") for one in (what, preferred, public))), ""
+        ),
         time=time,
         latency=latency,
+        labels=_text(what, "labels"),
     )
 
 
 def _text(content: Mapping[str, Any], name: str) -> str:
-    """Return a value for one line of a terminal: no alert moves the cursor."""
-    text = str(content.get(name) or "")
+    """Return a value, or several, for one line of a terminal."""
+    value = content.get(name) or ""
+    return _printable(",".join(map(str, value)) if isinstance(value, list) else str(value))
+
+
+def _printable(text: str) -> str:
+    """Replace what is no letter: no alert moves the cursor."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+_BEGINNING = 34  # as wide as the column
+
+
+def _beginning(payload: Any) -> str:
+    if isinstance(payload, str | bytes):
+        text = payload if isinstance(payload, str) else payload[:200].decode("ascii", "replace")
+    else:
+        text = "" if payload is None else str(payload)[:200]
+    line = _printable(" ".join(text[:200].split()))
+    return line if len(line) <= _BEGINNING else f"{line[: _BEGINNING - 3]}..."
+
+
+def _single(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

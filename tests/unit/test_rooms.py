@@ -16,8 +16,17 @@ PACKAGE = Path(igwn_style_client.__file__).parent
 FLOORS = [
     {"__main__"},
     {"cli"},
-    {"cli_antares", "cli_demo", "cli_doctor", "cli_publish"},
-    {"cli_options"},
+    {
+        "cli_antares",
+        "cli_demo",
+        "cli_doctor",
+        "cli_listen",
+        "cli_publish",
+        "cli_replay",
+        "cli_simulate",
+        "cli_topics",
+    },
+    {"cli_handling", "cli_options"},
     {"__init__"},
     {"client", "antares"},
     {"doctor", "listening", "polling", "replaying", "thumbnails"},
@@ -33,7 +42,7 @@ FLOORS = [
         "rights",
         "simulation",
     },
-    {"decoding", "encoding", "topics"},
+    {"decoding", "encoding", "exporting", "topics"},
     {"inquiry"},
     {"trouble"},
     {
@@ -47,6 +56,7 @@ FLOORS = [
         "health",
         "positions",
         "probe",
+        "profiles",
         "retry",
         "rows",
         "settings",
@@ -57,11 +67,12 @@ FLOORS = [
 ]
 # Anybody may import these; they import nobody.
 EVERYWHERE = {"_version"}
+COMMANDS = {room for floor in FLOORS for room in floor if room.startswith("cli_")}
 DOORS = {
     "adc": {"antares", "client", "credentials", "decoding", "errors", "publishing", "reader"},
     "bson": {"loci"},
     "certifi": {"antares", "credentials"},
-    "click": {"cli", "cli_antares", "cli_demo", "cli_doctor", "cli_options", "cli_publish"},
+    "click": {"cli", *COMMANDS},
     "confluent_kafka": {
         "broker",
         "doctor",
@@ -89,9 +100,9 @@ DOORS = {
     },
     "orjson": {"igwn"},
     "requests": {"fetching"},
-    "rich": {"cli_antares", "cli_demo", "cli_doctor", "cli_publish"},
+    "rich": COMMANDS,
     "sqlite3": {"archive"},
-    "toml": {"credentials"},
+    "toml": {"credentials", "profiles"},
     "urllib3": {"fetching"},
 }
 

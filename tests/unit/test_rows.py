@@ -4,6 +4,7 @@ import json
 from datetime import datetime, timezone
 
 import pytest
+from hop.models import AvroBlob
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -126,8 +127,37 @@ class TestRows:
     )
     def test_what_is_not_gracedbs_has_a_row_too(self, payload):
         row = rows.row_of("somewhere", payload)
-        assert row.line().split() == ["somewhere"]
+        assert row.line().split()[0] == "somewhere"
+        assert (row.uid, row.superevent, row.alert_type) == ("", "", "")
         assert json.loads(row.json())["topic"] == "somewhere"
+
+    @pytest.mark.parametrize(
+        ("payload", "shown"),
+        [
+            ("TITLE: GCN CIRCULAR\nNUMBER:  1", "TITLE: GCN CIRCULAR NUMBER: 1"),
+            (b"\xff\x00text", "\N{REPLACEMENT CHARACTER}?text"),
+            (
+                {"trigger": "swift", "ra": 187.7, "dec": 12.4},
+                "{'trigger': 'swift', 'ra': 187....",
+            ),
+            ("x" * 1_000_000, "x" * 31 + "..."),
+        ],
+    )
+    def test_what_says_nothing_we_know_shows_how_it_begins(self, payload, shown):
+        assert rows.row_of("somewhere", payload).alert == shown
+
+    def test_labels(self):
+        row = rows.row_of("superevent", superevent_alert(labels=["EM_READY", "ADVOK"]))
+        assert row.labels == "EM_READY,ADVOK"
+
+    def test_the_public_stream_of_igwn(self):
+        event = {"far": 1e-9, "instruments": ["H1", "L1"]}
+        notice = {"superevent_id": "S240422ed", "alert_type": "RETRACTION", "event": event}
+        for payload in (notice, [notice], AvroBlob([notice]), json.dumps(notice)):
+            row = rows.row_of("gwalert", payload)
+            assert (row.superevent, row.alert_type, row.far) == ("S240422ed", "RETRACTION", 1e-9)
+            assert (row.instruments, row.style) == ("H1,L1", "bold red")
+        assert rows.row_of("gwalert", {**notice, "event": None}).far is None
 
     def test_no_alert_moves_the_cursor(self):
         row = rows.row_of("superevent", {"uid": "S1\x1b[2J", "alert_type": "new\nnew"})
