@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from . import Check, CredentialError
-from .cli_options import connect, connecting
+from .cli_options import Command, connect, connecting
 
 __all__ = ["doctor"]
 
@@ -22,6 +22,7 @@ _KEYWORD = re.compile(r"\b(ssl_ca_location|consumer_group|group|server|noauth)=(
 
 
 @click.command(
+    cls=Command,
     short_help="Find out why a connection does not work.",
     epilog="""\b
 Examples:

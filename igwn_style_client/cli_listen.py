@@ -18,15 +18,17 @@ from rich.text import Text
 
 from . import Alert, Health, client
 from .cli_handling import Handler, handling, text_of
-from .cli_options import When, connect, connecting, no_nan, some_topics
+from .cli_options import Command, When, connect, connecting, no_nan, some_topics
 from .rows import row_of
 
 __all__ = ["Status", "listen"]
 
 _RATE_SECONDS = 60.0
+_STATES = {"idle": "connecting", "waiting": "no broker answers, waiting"}
 
 
 @click.command(
+    cls=Command,
     short_help="Print alerts, store them, or run a program for each.",
     epilog="""\b
 Examples:
@@ -206,7 +208,7 @@ class Status:
         parts = [
             f"connected since {self._since:%H:%M:%S} UTC"
             if self._since
-            else {"waiting": "no broker answers, waiting"}.get(health.state, health.state),
+            else _STATES.get(health.state, health.state),
             f"{total} alerts",
             self._rate(total),
         ]

@@ -16,7 +16,25 @@ from click.shell_completion import CompletionItem
 from . import DEFAULT_GROUP, DEFAULT_PORT, DEFAULT_SERVER, client, profiles
 from .arguments import topic_names
 
-__all__ = ["When", "connect", "connecting", "no_nan", "some_topics"]
+__all__ = ["Command", "When", "connect", "connecting", "no_nan", "some_topics"]
+
+
+class Command(click.Command):
+    """A command whose help tells its own options from those of the connection."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in two parts."""
+        parts: dict[str, list[tuple[str, str]]] = {"Options": [], "Options of the connection": []}
+        own, connection = parts.values()
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
+            if record is not None:
+                (connection if option.name in (*_NAMES, "profile") else own).append(record)
+        for heading, records in parts.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -162,6 +180,7 @@ _CONNECTION = [
     ),
     click.option(
         "--noauth",
+        "--no-auth",
         is_flag=True,
         envvar="IGWN_STYLE_CLIENT_NOAUTH",
         show_envvar=True,

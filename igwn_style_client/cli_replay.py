@@ -16,7 +16,7 @@ import click
 from . import Alert, Archive, client
 from . import replay as deliver_again
 from .cli_handling import Handler, handling, line_of
-from .cli_options import When, connect, connecting, no_nan, some_topics
+from .cli_options import Command, When, connect, connecting, no_nan, some_topics
 from .exporting import json_of
 from .rows import row_of
 
@@ -95,6 +95,7 @@ class _AsReceived:
 
 
 @click.command(
+    cls=Command,
     short_help="Deliver the alerts of an archive again.",
     epilog="""\b
 Examples:
@@ -220,6 +221,7 @@ def _items(archive: Archive, numbers: set[int] | None) -> Iterator[tuple[int, Al
 
 @set_aside.command(
     "list",
+    cls=Command,
     short_help="A line for each alert.",
     epilog="""\b
 Examples:
@@ -247,6 +249,7 @@ def list_(
 
 
 @set_aside.command(
+    cls=Command,
     short_help="Everything about an alert.",
     epilog="""\b
 Examples:
@@ -271,6 +274,7 @@ def _json(number: int, alert: Alert, indent: int | None = None) -> str:
 
 
 @set_aside.command(
+    cls=Command,
     short_help="Deliver alerts again, and remove those that are delivered.",
     epilog="""\b
 Examples:
@@ -312,6 +316,7 @@ def retry(
 
 
 @set_aside.command(
+    cls=Command,
     short_help="Remove alerts for good.",
     epilog="""\b
 Examples:

@@ -15,12 +15,13 @@ from click.core import ParameterSource
 
 from . import Alert, EmbeddedBroker, simulation
 from .cli_handling import text_of
-from .cli_options import connect, connecting, no_nan
+from .cli_options import Command, connect, connecting, no_nan
 
 __all__ = ["paced", "simulate"]
 
 
 @click.command(
+    cls=Command,
     short_help="Publish simulated alerts, for others to listen to.",
     epilog="""\b
 Examples:

@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from .cli_options import connect, connecting, no_nan
+from .cli_options import Command, connect, connecting, no_nan
 
 __all__ = ["topics"]
 
 
 @click.command(
+    cls=Command,
     short_help="List the topics of the group.",
     epilog="""\b
 Examples:
