@@ -15,12 +15,20 @@ class TestUsage:
         result = self.run("--version")
         assert (result.exit_code, result.output) == (0, f"igwn-style-client {__version__}\n")
 
+        assert self.run("-V").output == result.output
+
     @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["demo", "--help"]])
     def test_help_has_examples(self, arguments):
         result = self.run(*arguments)
         assert result.exit_code == 0
         assert result.output.startswith("Usage: igwn-style-client ")
         assert "\n  Examples:\n    igwn-style-client demo" in result.output
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+    def test_completion(self, shell):
+        result = self.run("--completion", shell)
+        assert result.exit_code == 0
+        assert "_IGWN_STYLE_CLIENT_COMPLETE=" + shell in result.output
 
     def test_no_command_shows_the_help(self):
         result = self.run()
@@ -38,6 +46,19 @@ class TestUsage:
             (["demo", "--rate", "0"], "--rate"),
             (["demo", "--rate", "nan"], "--rate"),
             (["demo", "extra"], "extra"),
+            (["--completion", "tcsh"], "--completion"),
+            (["--log-level", "loud", "demo"], "--log-level"),
+            (["listen", "a b"], "'a b' cannot be the name of a topic"),
+            (["listen", "--since", "yesterday"], "10m, 2h, 1d, latest, earliest"),
+            (["listen", "--timeout", "nan"], "--timeout"),
+            (["listen", "--shell"], "--shell is of use only with --exec"),
+            (["listen", "--exec", "no-such-program"], "--exec: there is no program"),
+            (["listen", "--server", "http://x/", "--noauth"], "must begin with kafka://"),
+            (["listen", "--profile", "no-such"], 'no profile "no-such"'),
+            (["replay"], "FILE"),
+            (["replay", "x.db", "--test"], "--test is of use only with --publish"),
+            (["set-aside", "drop", "x.db"], "--number, or --all"),
+            (["set-aside", "no-such"], "Try: igwn-style-client set-aside --help"),
         ],
     )
     def test_wrong_usage(self, arguments, hint):
@@ -71,6 +92,28 @@ class TestFailing:
         assert result.exit_code == 1
         assert "Traceback" in result.output
         assert result.output.endswith("igwn-style-client: error: the sky has clouds; wait\n")
+
+    def test_debug_tells_where_wrong_usage_comes_from(self):
+        def wrong():
+            try:
+                raise ValueError("of the sky")
+            except ValueError as error:
+                raise click.UsageError("look up") from error
+
+        assert "of the sky" not in self.run(wrong).output
+        result = self.run(wrong, "--debug")
+        assert result.exit_code == 2
+        assert "ValueError: of the sky" in result.output
+
+    def test_what_the_system_refuses_is_told_in_one_line(self):
+        def write():
+            raise OSError(28, "No space left on device", "alerts.db")
+
+        result = self.run(write)
+        assert result.exit_code == 1
+        assert result.output == (
+            "igwn-style-client: error: [Errno 28] No space left on device: 'alerts.db'\n"
+        )
 
     def test_interrupted(self):
         def interrupt():
