@@ -52,15 +52,19 @@ class Commands(click.Group):
         """Run the command; what a user can mend is told in one line."""
         try:
             return super().invoke(ctx)
-        except click.ClickException as error:
-            if ctx.params["debug"] and error.__cause__ is not None:
-                traceback.print_exc()
-            raise
+        except click.NoSuchOption as error:
+            if not any(error.option_name in option.opts for option in self.params):
+                raise
+            hint = f"It goes before the command: {_NAME} {error.option_name} ..."
+            raise click.UsageError(f"{error.format_message()} {hint}", error.ctx) from None
         except BrokenPipeError:  # whoever read what is printed has seen enough
             raise
-        except (ClientError, OSError) as error:
-            if ctx.params["debug"]:
-                traceback.print_exc()
+        except (ClientError, OSError, click.ClickException) as error:
+            cause = error.__cause__ if isinstance(error, click.ClickException) else error
+            if ctx.params["debug"] and cause is not None:
+                traceback.print_exception(cause)
+            if cause is not error:
+                raise
             raise click.ClickException(str(error)) from error
 
 

@@ -48,6 +48,7 @@ class TestUsage:
             (["demo", "extra"], "extra"),
             (["--completion", "tcsh"], "--completion"),
             (["--log-level", "loud", "demo"], "--log-level"),
+            (["listen", "--debug"], "goes before the command: igwn-style-client --debug ..."),
             (["listen", "a b"], "'a b' cannot be the name of a topic"),
             (["listen", "--since", "yesterday"], "10m, 2h, 1d, latest, earliest"),
             (["listen", "--timeout", "nan"], "--timeout"),
