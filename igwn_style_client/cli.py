@@ -48,6 +48,10 @@ class Commands(click.Group):
             status = _INTERRUPTED
         sys.exit(status)
 
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Return the commands in our order, not the alphabet's."""
+        return list(self.commands)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what a user can mend is told in one line."""
         try:
@@ -80,16 +84,16 @@ def _complete(ctx: click.Context, _parameter: click.Parameter, shell: str | None
 @click.group(
     cls=Commands,
     commands=[
-        antares,
-        demo,
-        doctor,
         listen,
+        topics,
         publish,
         replay,
         set_aside,
-        simulate,
+        doctor,
+        antares,
         thumbnails,
-        topics,
+        demo,
+        simulate,
     ],
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -115,10 +119,12 @@ Examples:
 )
 @click.option(
     "--log-level",
+    metavar="LEVEL",
     type=click.Choice(["debug", "info", "warning", "error"]),
     envvar="IGWN_STYLE_CLIENT_LOG_LEVEL",
     show_envvar=True,
-    help="What is logged, with the time.  [default: warnings, without]",
+    help="Log debug, info, warning or error and what is worse, with the time.  [default: warnings, "
+    "without]",
 )
 @click.option("--debug", is_flag=True, help="Log everything, and show where an error comes from.")
 @click.pass_context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 import time
@@ -119,15 +120,12 @@ def listen(
     """
     names = some_topics(topics)
     alerts = connect({**connection, **manner, "start_at": since})
-    handled = threading.Lock(), [0]
+    handled = itertools.count(1)
 
     def process(topic: str, payload: Any, alert: Alert) -> None:
         handler(topic, payload, alert)
-        lock, number = handled
-        with lock:
-            number[0] += 1
-            if number[0] == count:
-                alerts.stop()
+        if next(handled) == count:
+            alerts.stop()
 
     above = ctx.find_root().params
     with ExitStack() as stack:
@@ -140,7 +138,7 @@ def listen(
             timer.start()
             stack.callback(timer.cancel)
         alerts.listen(process, names, until_eos=until_eos, **delivery)
-    [done] = handled[1]
+    done = sum(alerts.health().delivered.values())
     if count is not None and done < count:
         raise click.ClickException(f"{done} of {count} alerts came")
     return 0
