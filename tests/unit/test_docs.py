@@ -7,6 +7,7 @@ import inspect
 import pkgutil
 import re
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -105,10 +106,18 @@ def test_names_in_backquotes_lead_to_the_reference():
         assert set(names) <= set(igwn_style_client.__all__), path.name
 
 
-def test_the_page_of_the_command_line_says_what_the_commands_say():
+def test_every_command_is_on_the_page_of_the_command_line():
     text = page("cli.rst")
     for command in help_page.commands():
         assert f"   $ {f'igwn-style-client {command}'.rstrip()} --help\n" in text
+
+
+@pytest.mark.skipif(
+    tuple(map(int, version("click").split(".")[:2])) < (8, 5),
+    reason="click before 8.5 words and orders some of it otherwise",
+)
+def test_the_page_of_the_command_line_says_what_the_commands_say():
+    text = page("cli.rst")
     assert help_page.renewed(text) == text, "run: python docs/help.py"
 
 
