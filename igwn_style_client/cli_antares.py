@@ -69,11 +69,13 @@ def antares(
     An alert counts as delivered when its file is on the disk.  The next start goes on there.
     """
     folder = Path(output_directory).expanduser()
-    stored = Counter(dict.fromkeys(topics, 0))
     try:
         client = Client(topics, **access)
     except (TypeError, ValueError) as error:  # of what was typed
         raise click.UsageError(str(error)) from error
+    stored = Counter(dict.fromkeys(client.topics, 0))
+    for topic in stored:
+        _prepare(folder / safe_name(topic))
     try:
         with client, _ending_well(client), _shown(stored):
             for topic, alert in client.iter(count, until_eos=until_eos):
@@ -173,6 +175,16 @@ def _plain(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
+def _prepare(folder: Path) -> None:
+    """Make a stream's folder, and see that files can be made in it, before the first alert."""
+    trial = folder / ".trial"  # no alert has a name with a dot before it
+    try:
+        write_whole(trial, b"")
+        trial.unlink(missing_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"cannot write into {folder}: {error.strerror}") from error
+
+
 def _store(path: Path, alert: Mapping[str, Any]) -> None:
     try:
         write_whole(path, _text(alert))
@@ -187,7 +199,7 @@ def _store(path: Path, alert: Mapping[str, Any]) -> None:
 def _ending_well(client: Client) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the program when the alert that is being stored is stored.
 
-    A second Ctrl-C ends it at once.
+    The second one ends it at once.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -197,26 +209,31 @@ def _ending_well(client: Client) -> Iterator[None]:
     def finish(number: int, _frame: object) -> None:
         caught.append(number)
         client.stop()
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
+        restore()
 
     before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
     for one, handler in before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(one, finish)
     try:
         yield
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        restore()
     if signal.SIGINT in caught:
         raise KeyboardInterrupt
 
 
 @contextmanager
 def _shown(stored: Counter[str]) -> Iterator[None]:
-    """Show a live counter for each stream, on a terminal."""
+    """Show a live counter for each stream, on a terminal; not between the lines of --debug."""
     console = Console(stderr=True, highlight=False)
-    if not (console.is_terminal and not console.is_dumb_terminal and sys.stdout.isatty()):
+    moving = console.is_terminal and not console.is_dumb_terminal and sys.stdout.isatty()
+    if not moving or click.get_current_context().find_root().params.get("debug"):
         yield
         return
 

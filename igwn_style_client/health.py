@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -59,7 +59,7 @@ class Counters:
     def __init__(self) -> None:
         self.state = "idle"
         self.lag: int | None = None
-        self.delivered: Counter[str] = Counter()
+        self.delivered: dict[str, int] = defaultdict(int)
         self.failed = 0
         self.set_aside = 0
         self.skipped_tests = 0

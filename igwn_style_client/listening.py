@@ -154,7 +154,14 @@ class Listening:
                 archive = stack.enter_context(_archive(manner))
                 log.info("what cannot be delivered is set aside in %s", archive.path)
                 store = archive.store
+                stack.callback(self._tell, archive.path, self.counters.set_aside)
             yield stack.enter_context(open_stream()), store
+
+    def _tell(self, path: os.PathLike[str], before: int) -> None:
+        """Say at the end how many alerts lie where; of those of a kind only the first was told."""
+        number = self.counters.set_aside - before
+        if number:
+            log.warning("set aside in %s: %d", path, number)
 
     def stop(self) -> None:
         """Stop the `listen` that runs, or the first one before it does."""

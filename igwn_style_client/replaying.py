@@ -127,7 +127,7 @@ def replay(
             until_end=True,
         )
         Delivery(source, adapt(callback, run), stopping, rules, counters).run()
-    return counters.delivered.total()
+    return sum(counters.delivered.values())
 
 
 def _partition(alert: Alert) -> Hashable:
@@ -224,6 +224,6 @@ class Stored:
 
     def store(self, watermarks: Collection[Watermark]) -> None:
         """Remove what is delivered, where that is wanted."""
-        for place in watermarks:
-            if self._remove and isinstance(place, _Place) and not place.stays:
+        for place in watermarks if self._remove else ():
+            if isinstance(place, _Place) and not (place.unfinished or place.stays):
                 self._archive.remove(place.number)

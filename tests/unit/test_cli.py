@@ -94,17 +94,27 @@ class TestFailing:
         assert "Traceback" in result.output
         assert result.output.endswith("igwn-style-client: error: the sky has clouds; wait\n")
 
-    def test_debug_tells_where_wrong_usage_comes_from(self):
-        def wrong():
+    def test_debug_tells_what_a_command_has_made_a_line_of(self):
+        def fail():
             try:
-                raise ValueError("of the sky")
-            except ValueError as error:
-                raise click.UsageError("look up") from error
+                raise OSError(28, "No space left on device")
+            except OSError as error:
+                raise click.ClickException("the disk is full") from error
 
-        assert "of the sky" not in self.run(wrong).output
-        result = self.run(wrong, "--debug")
+        assert self.run(fail).output == "igwn-style-client: error: the disk is full\n"
+        result = self.run(fail, "--debug")
+        assert result.exit_code == 1
+        assert "OSError: [Errno 28] No space left on device" in result.output
+        assert result.output.endswith("igwn-style-client: error: the disk is full\n")
+
+    def test_wrong_usage_has_no_traceback(self):
+        def fail():
+            raise click.UsageError("no such star")
+
+        result = self.run(fail, "--debug")
         assert result.exit_code == 2
-        assert "ValueError: of the sky" in result.output
+        assert result.output.startswith("igwn-style-client: error: no such star\n")
+        assert "Traceback" not in result.output
 
     def test_what_the_system_refuses_is_told_in_one_line(self):
         def write():

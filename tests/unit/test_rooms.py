@@ -98,7 +98,7 @@ DOORS = {
         "reader",
         "trouble",
     },
-    "orjson": {"igwn"},
+    "msgspec": {"igwn"},
     "requests": {"fetching"},
     "rich": COMMANDS,
     "sqlite3": {"archive"},
