@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -64,6 +65,8 @@ def write_whole(path: Path, content: bytes) -> None:
 def _make(folder: Path) -> None:
     if not folder.is_dir():
         _make(folder.parent)
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
         folder.mkdir(exist_ok=True)
         _sync(folder.parent)
 
