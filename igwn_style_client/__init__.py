@@ -38,6 +38,7 @@ from .errors import (
 )
 from .health import Health
 from .receipts import Receipt
+from .replaying import replay
 from .simulation import simulate
 
 __all__ = [
@@ -71,5 +72,6 @@ __all__ = [
     "TopicNotFound",
     "__version__",
     "client",
+    "replay",
     "simulate",
 ]

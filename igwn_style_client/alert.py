@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from .errors import DecodeError
@@ -31,7 +31,49 @@ class Message(Protocol):
     def value(self) -> Any: ...
 
 
-class Alert:
+class _Fields:
+    """An alert that is just being made; see `Alert.received`."""
+
+    __slots__ = (
+        *("topic", "offset", "_message", "_decode", "_watermark"),
+        *("_payload", "_full_name", "_partition", "_time", "_key", "_headers", "_raw", "_id"),
+        *("_sender", "_reason"),
+    )
+
+    topic: str
+    offset: int
+    _message: Message
+    _decode: Callable[[Any], Any]
+    _payload: Any
+    _watermark: Any
+
+
+# In place of a payload that nobody has asked for.
+_UNREAD = object()
+# Passes by __setattr__.
+_keep_payload = _Fields.__dict__["_payload"].__set__
+
+_F = TypeVar("_F")
+
+
+def _at_first_sight(find: Callable[[Any], _F]) -> _F:
+    """Make a property that `find` fills in when it is first asked for."""
+    slot = _Fields.__dict__[f"_{find.__name__}"]
+    stored, store = slot.__get__, slot.__set__
+
+    def look(alert: Any) -> _F:
+        try:
+            return stored(alert)  # type: ignore[no-any-return]
+        except AttributeError:
+            pass
+        found = find(alert)
+        store(alert, found)
+        return found
+
+    return property(look, doc=find.__doc__)  # type: ignore[return-value]  # what it looks like
+
+
+class Alert(_Fields):
     """One alert.  Frozen.
 
     An alert that was received fills its fields in when they are first asked for: most callbacks
@@ -67,23 +109,7 @@ class Alert:
         The publisher's user name, as it says itself.
     """
 
-    __slots__ = (*_FIELDS, "_decode", "_message", "_watermark", "id", "reason", "sender")
-
-    topic: str
-    payload: Any
-    full_name: str
-    partition: int
-    offset: int
-    time: datetime | None
-    key: bytes | None
-    headers: Headers
-    raw: bytes | None
-    id: UUID | None
-    sender: str | None
-    reason: str | None
-    _message: Message
-    _decode: Callable[[Any], Any]
-    _watermark: Any
+    __slots__ = ()
 
     def __init__(
         self,
@@ -101,8 +127,9 @@ class Alert:
         pairs = tuple((name, value) for name, value in headers)
         values = (topic, payload, full_name or topic, partition, offset, time, key, pairs, raw)
         for name, value in zip(_FIELDS, values, strict=True):
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, "reason", reason)
+            object.__setattr__(self, name if name in _Fields.__dict__ else f"_{name}", value)
+        object.__setattr__(self, "_reason", reason)
+        object.__setattr__(self, "_watermark", None)
 
     @classmethod
     def received(
@@ -128,14 +155,86 @@ class Alert:
         offset
             If it is known already: asking the message again costs time.
         """
-        alert = cls.__new__(cls)
-        _set_message(alert, message)
-        _set_topic(alert, topic)
-        _set_decode(alert, decode)
-        _set_watermark(alert, watermark)
-        if offset is not None:
-            _set_offset(alert, offset)
-        return alert
+        # Before they are frozen, fields are set four times as fast; this is done for each alert.
+        alert = _Fields()
+        alert._message = message
+        alert.topic = topic
+        alert._decode = decode
+        alert._payload = _UNREAD
+        alert._watermark = watermark
+        alert.offset = message.offset() if offset is None else offset
+        alert.__class__ = cls
+        return alert  # type: ignore[return-value]  # by now it is one
+
+    @property
+    def payload(self) -> Any:
+        """What the publisher sent, decoded."""
+        payload = self._payload
+        if payload is _UNREAD:
+            try:
+                payload = self._decode(self._message)
+            except DecodeError as error:
+                raise DecodeError(error.format, error.reason, self.where) from error
+            _keep_payload(self, payload)
+        return payload
+
+    @_at_first_sight
+    def full_name(self) -> str:
+        """The topic's name on the broker, such as "gracedb.superevent"."""
+        return self._message.topic()  # type: ignore[no-any-return]
+
+    @_at_first_sight
+    def partition(self) -> int:
+        """Where in the topic the alert stands, with `offset`."""
+        return self._message.partition()  # type: ignore[no-any-return]
+
+    @_at_first_sight
+    def time(self) -> datetime | None:
+        """When the broker or the publisher stamped it (UTC); None if nobody did."""
+        milliseconds = self._message.timestamp()[1]
+        try:
+            return None if milliseconds < 0 else _EPOCH + timedelta(milliseconds=milliseconds)
+        except OverflowError:  # publishers stamp what they like
+            return None
+
+    @_at_first_sight
+    def key(self) -> bytes | None:
+        """Kafka's key, or None."""
+        return self._message.key()  # type: ignore[no-any-return]
+
+    @_at_first_sight
+    def headers(self) -> Headers:
+        """Kafka's headers, as pairs of name and bytes."""
+        return tuple(self._message.headers() or ())
+
+    @_at_first_sight
+    def raw(self) -> bytes | None:
+        """The bytes as received."""
+        return self._message.value()  # type: ignore[no-any-return]
+
+    @_at_first_sight
+    def reason(self) -> str | None:
+        """Why the alert was set aside; None for one that was delivered."""
+        return None
+
+    @_at_first_sight
+    def id(self) -> UUID | None:
+        """What hop's publishers give each alert; the same when an alert comes again."""
+        value = _header(self, "_id")
+        return UUID(bytes=value) if value is not None and len(value) == 16 else None
+
+    @_at_first_sight
+    def sender(self) -> str | None:
+        """The publisher's user name, as it says itself."""
+        try:
+            return (_header(self, "_sender") or b"").decode() or None
+        except UnicodeDecodeError:
+            return None
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether the payload was asked for, and could be decoded."""
+        return self._payload is not _UNREAD
 
     @property
     def where(self) -> str:
@@ -145,16 +244,7 @@ class Alert:
     @property
     def size(self) -> int:
         """About how many bytes of memory the alert takes while it waits."""
-        return len(self.raw or b"") + _OVERHEAD
-
-    def __getattr__(self, name: str) -> Any:
-        """Fill in a field that is asked for the first time."""
-        find = _LAZY.get(name)
-        if find is None:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        value = find(self)
-        object.__setattr__(self, name, value)
-        return value
+        return len(self._message.value() or b"") + _OVERHEAD
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"an Alert is frozen: {name!r} cannot be changed")
@@ -183,56 +273,5 @@ class Alert:
         return (*(getattr(self, name) for name in _FIELDS), self.reason)
 
 
-# A slot's own setter passes by __setattr__, and is three times faster than object.__setattr__.
-_set_message = Alert.__dict__["_message"].__set__
-_set_topic = Alert.__dict__["topic"].__set__
-_set_decode = Alert.__dict__["_decode"].__set__
-_set_watermark = Alert.__dict__["_watermark"].__set__
-_set_offset = Alert.__dict__["offset"].__set__
-
-
-def _payload(alert: Alert) -> Any:
-    try:
-        return alert._decode(alert._message)
-    except DecodeError as error:
-        raise DecodeError(error.format, error.reason, alert.where) from error
-
-
-def _time(alert: Alert) -> datetime | None:
-    milliseconds = alert._message.timestamp()[1]
-    try:
-        return None if milliseconds < 0 else _EPOCH + timedelta(milliseconds=milliseconds)
-    except OverflowError:  # publishers stamp what they like
-        return None
-
-
-def _id(alert: Alert) -> UUID | None:
-    value = _header(alert, "_id")
-    return UUID(bytes=value) if value is not None and len(value) == 16 else None
-
-
-def _sender(alert: Alert) -> str | None:
-    try:
-        return (_header(alert, "_sender") or b"").decode() or None
-    except UnicodeDecodeError:
-        return None
-
-
 def _header(alert: Alert, name: str) -> bytes | None:
     return next((value for key, value in alert.headers if key == name), None)
-
-
-_LAZY: dict[str, Callable[[Alert], Any]] = {
-    "payload": _payload,
-    "full_name": lambda alert: alert._message.topic(),
-    "partition": lambda alert: alert._message.partition(),
-    "offset": lambda alert: alert._message.offset(),
-    "time": _time,
-    "key": lambda alert: alert._message.key(),
-    "headers": lambda alert: tuple(alert._message.headers() or ()),
-    "raw": lambda alert: alert._message.value(),
-    "id": _id,
-    "sender": _sender,
-    "reason": lambda _alert: None,
-    "_watermark": lambda _alert: None,
-}

@@ -17,6 +17,7 @@ import os
 import socket
 import ssl
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -38,12 +39,11 @@ from .errors import (
     CredentialError,
     CredentialFileMissing,
     NotConnected,
-    StreamError,
 )
 from .health import Health
 from .inquiry import Inquiry
 from .listening import Listening, Manner, SetAside
-from .loci import Locus, dialect, on_the_server, streams_of
+from .loci import Locus, dialect, on_the_server, short_name, streams_of
 from .polling import Polling
 from .reader import Reader, StartAt
 from .retry import RetryPolicy
@@ -75,12 +75,12 @@ class Client:
     when the client is closed; not when an exception leaves the ``with`` block.  What does not count
     comes again, at the next start or to another member of the group.
 
-    Constructing a client contacts nobody.  Asking and closing are for one thread at a time.
+    Constructing a client contacts nobody.  Asking is for one thread at a time; any may close.
 
     Parameters
     ----------
     topics
-        Names of streams, such as "extragalactic".
+        Names of streams, such as "extragalactic"; "client.extragalactic" is the same.
     api_key, api_secret
         From the ANTARES team.  None: they are taken from the environment (``ANTARES_API_KEY`` and
         ``ANTARES_API_SECRET``, or the files that ``..._FILE`` name), or from hop's ``auth.toml``,
@@ -172,7 +172,7 @@ class Client:
         self._listening = Listening()
         self._closed = False
         self._asked: list[_Asked] = []  # none or one; a list, for it outlives this client
-        weakref.finalize(self, _leave, self._asked, delivered=False)
+        weakref.finalize(self, _forget, self._asked)
 
     def __repr__(self) -> str:
         name = f"{type(self).__module__}.{type(self).__name__}"
@@ -215,6 +215,8 @@ class Client:
         ------
         NotConnected
             The client is closed.
+        RuntimeError
+            Another thread is asking, or listening.
         StreamError
             The stream cannot go on; asking again begins anew at the mark.
         ArchiveError, DecodeError
@@ -257,31 +259,39 @@ class Client:
 
     def _ask(self, timeout: float | None, until_end: bool = False) -> Alert | None:
         self._must_be_open()
+        asked = next(iter(self._asked), None) or self._begin()
+        if asked is None:
+            return None
         try:
-            if not self._asked and not self._begin():
-                return None
-            alert = self._asked[0].polling.ask(timeout, until_end)
-        except StreamError:
-            _leave(self._asked, delivered=False)
+            alert = asked.polling.ask(timeout, until_end)
+        except Exception:
+            if asked.polling.failed:
+                _leave(self._asked, delivered=False)
             raise
         if alert is None:
             self._listening.stopping.clear()  # a stop ends one asking
         return alert
 
-    def _begin(self) -> bool:
-        """Open the stream, which connects behind us; False if `stop` came first."""
+    def _begin(self) -> _Asked | None:
+        """Open the stream, which connects behind us; None if `stop` or `close` came first."""
         listening, reader = self._listening, self._reader(self._topics)
         with ExitStack() as stack:
             stack.enter_context(listening.state.running(listening.stopping))
             streaming = listening.streaming(lambda: reader, self._manner())
             stream, store = stack.enter_context(streaming)
             if stream is None:
-                return False
+                return None
             counters, stopping = listening.counters, listening.stopping
             delivery = Delivery(stream, None, stopping, Rules(store_unreadable=store), counters)
-            polling = Polling(stream, delivery, counters, stopping, self._by_hand)
-            self._asked.append(_Asked(polling, stack.pop_all()))
-        return True
+            polling = Polling(
+                stream, delivery, counters, stopping, self._by_hand, max(1, self.queue_bytes // 2)
+            )
+            asked = _Asked(polling, stack.pop_all())
+            self._asked.append(asked)
+        if self._closed:  # meanwhile, in another thread
+            _leave(self._asked, delivered=False)
+            return None
+        return asked
 
     def close(self) -> None:
         """End the connection.  The alert that was handed out last counts as delivered.
@@ -510,7 +520,8 @@ class StreamingClient(Client):
 def _streams(topics: str | Iterable[str]) -> list[str]:
     if isinstance(topics, Collection) and not topics:
         raise ValueError('topics: name one stream at least, such as "extragalactic"')
-    return topic_names(topics, "topics")
+    names = topic_names(topics, "topics")
+    return list(dict.fromkeys(map(short_name, names)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -528,6 +539,17 @@ def _leave(asked: list[_Asked], delivered: bool) -> None:
             one.polling.close(delivered)
 
 
+def _forget(asked: list[_Asked]) -> None:
+    """Leave for a client that nobody has any more, or whose program ends.
+
+    Any thread may come upon garbage, also one that is to end here, or that holds the connection.
+    """
+    if threading.current_thread() is threading.main_thread():
+        _leave(asked, delivered=False)
+    elif asked:
+        threading.Thread(target=_leave, args=(asked, False), name="alert-leaving").start()
+
+
 # -- credentials -----------------------------------------------------------------------------------
 
 
@@ -542,9 +564,12 @@ def _credential(
         api_key, api_secret = credentials.variable(_KEY), credentials.variable(_SECRET)
         where = f"the environment: set {_KEY} and {_SECRET}, or both with _FILE"
     else:
-        where = "what is given: api_key= and api_secret= belong together"
+        where = "what is given: give key and secret, or leave both to the environment or auth.toml"
     if bool(api_key) != bool(api_secret):
-        raise CredentialError(f"half a credential for ANTARES is in {where}")
+        missing = "secret" if api_key else "key"
+        raise CredentialError(
+            f"half a credential for ANTARES, without its {missing}, is in {where}"
+        )
     if api_key and api_secret:
         location = _authorities(ssl_ca_location, brokers)
         return Auth(api_key, api_secret, method=SASLMethod.PLAIN, ssl_ca_location=location)

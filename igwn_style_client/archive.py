@@ -291,8 +291,8 @@ class Archive:
 
     def _alert(self, row: sqlite3.Row) -> Alert:
         alert = Alert.received(_Stored(row), row["topic"], self._decode)
-        object.__setattr__(alert, "time", _datetime(row["time"]))
-        object.__setattr__(alert, "reason", row["reason"])
+        object.__setattr__(alert, "_time", _datetime(row["time"]))
+        object.__setattr__(alert, "_reason", row["reason"])
         return alert
 
     def _read(self, query: str, values: dict[str, Any] | None = None) -> list[sqlite3.Row]:

@@ -68,7 +68,7 @@ def check(
         return
     low, high = -math.inf if least is None else least, math.inf if most is None else most
     if not (math.isfinite(value) and low <= value <= high):
-        bounds = "finite" if least is None else f"at least {least:g}"
+        bounds = "finite" if least is None or value == math.inf else f"at least {least:g}"
         if most is not None:
             bounds = f"from {least:g} to {most:g}"
         raise ValueError(f'"{name}" must be {bounds}, not {value!r}')

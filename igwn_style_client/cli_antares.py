@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import signal
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from rich.table import Table
 
 from .antares import DEFAULT_HOST, Client, Locus, get_thumbnails
 from .arguments import DEFAULT_PORT
+from .cli_options import ending_well
 from .errors import DecodeError, ThumbnailError
 from .files import safe_name, write_whole
 from .thumbnails import DEFAULT_API
@@ -69,13 +68,15 @@ def antares(
     An alert counts as delivered when its file is on the disk.  The next start goes on there.
     """
     folder = Path(output_directory).expanduser()
-    stored = Counter(dict.fromkeys(topics, 0))
     try:
         client = Client(topics, **access)
     except (TypeError, ValueError) as error:  # of what was typed
         raise click.UsageError(str(error)) from error
+    stored = Counter(dict.fromkeys(client.topics, 0))
+    for topic in stored:
+        _prepare(folder / safe_name(topic))
     try:
-        with client, _ending_well(client), _shown(stored):
+        with client, ending_well(client.stop), _shown(stored):
             for topic, alert in client.iter(count, until_eos=until_eos):
                 _store(folder / file_of(topic, alert), alert)
                 stored[topic] += 1
@@ -173,6 +174,16 @@ def _plain(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
+def _prepare(folder: Path) -> None:
+    """Make a stream's folder, and see that files can be made in it, before the first alert."""
+    trial = folder / ".trial"  # no alert has a name with a dot before it
+    try:
+        write_whole(trial, b"")
+        trial.unlink(missing_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"cannot write into {folder}: {error.strerror}") from error
+
+
 def _store(path: Path, alert: Mapping[str, Any]) -> None:
     try:
         write_whole(path, _text(alert))
@@ -184,39 +195,11 @@ def _store(path: Path, alert: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _ending_well(client: Client) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the program when the alert that is being stored is stored.
-
-    A second Ctrl-C ends it at once.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    caught: list[int] = []
-
-    def finish(number: int, _frame: object) -> None:
-        caught.append(number)
-        client.stop()
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
-
-    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
-    for one, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(one, finish)
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-    if signal.SIGINT in caught:
-        raise KeyboardInterrupt
-
-
-@contextmanager
 def _shown(stored: Counter[str]) -> Iterator[None]:
-    """Show a live counter for each stream, on a terminal."""
+    """Show a live counter for each stream, on a terminal; not between the lines of --debug."""
     console = Console(stderr=True, highlight=False)
-    if not (console.is_terminal and not console.is_dumb_terminal and sys.stdout.isatty()):
+    moving = console.is_terminal and not console.is_dumb_terminal and sys.stdout.isatty()
+    if not moving or click.get_current_context().find_root().params.get("debug"):
         yield
         return
 

@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import unquote
@@ -30,7 +31,7 @@ from .doctor import Check
 from .errors import NotConnected, PublishError, StreamError, TopicNotFound
 from .health import Health
 from .inquiry import Inquiry
-from .listening import Listening, Manner, SetAside
+from .listening import Listening, Manner, SetAside, set_aside_path
 from .publishing import Session, together
 from .reader import Reader, StartAt
 from .receipts import Receipt, receipts_for
@@ -252,6 +253,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         key: Callable[[Alert], Hashable] | None = None,
         attempts: int = 1,
         on_failure: str = "raise",
+        until_eos: bool = False,
     ) -> None:
         """Call `callback` for every alert until `stop` is called.
 
@@ -282,6 +284,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         on_failure
             After the last attempt: "raise" what the callback raised, or "set_aside" the alert and
             go on.
+        until_eos
+            True: it returns when all that there is has been delivered.
 
         Raises
         ------
@@ -306,9 +310,12 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             key=key,
             attempts=attempts,
             on_failure=on_failure,
+            until_eos=until_eos,
         )
 
-    def alerts(self, topic: str | Iterable[str] | None = None) -> Iterator[Alert]:
+    def alerts(
+        self, topic: str | Iterable[str] | None = None, *, until_eos: bool = False
+    ) -> Iterator[Alert]:
         """Yield every alert until `stop` is called: `listen` as an iterator.
 
         An alert counts as delivered when the next one is asked for; not when the loop is left.
@@ -318,14 +325,17 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         topic
             Short name, or any iterable of them.  None: all topics of the group, also those that
             appear later.
+        until_eos
+            True: it ends when all that there is has been yielded.
 
         Raises
         ------
         StreamError, ArchiveError, DecodeError
             As `listen`.
         """
+        check(until_eos, "until_eos", bool)
         topics = None if topic is None else topic_names(topic)
-        return self._listening.alerts(lambda: self._stream(topics), self._manner())
+        return self._listening.alerts(lambda: self._stream(topics), self._manner(), until_eos)
 
     def _stream(self, topics: list[str] | None) -> Reader:
         """Open the stream that `listen` reads."""
@@ -348,6 +358,11 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             queue_bytes=self.queue_bytes,
             options=self.options,
         )
+
+    @property
+    def set_aside_path(self) -> Path | None:
+        """The archive in which alerts are set aside, made when one is; None: nowhere."""
+        return set_aside_path(self._manner())
 
     def health(self) -> Health:
         """Return how the client is: its state, and what it has counted since it was made."""

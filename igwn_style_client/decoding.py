@@ -29,7 +29,7 @@ class Decoder:
     Parameters
     ----------
     dialect
-        Decodes the formats that it names; hop's models and their plugins decode the others.
+        Has decoders of its own; hop's models and their plugins decode the other formats.
     brokers, auth
         The credential goes to the offload server that the broker itself names, and to no other.
     longest
@@ -51,7 +51,7 @@ class Decoder:
         longest: float = 60.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._dialect = dialect
+        self._decoders, self._otherwise = dialect.decoders, dialect.otherwise
         self._brokers = list(brokers)
         self._auth = auth
         self._longest = longest
@@ -60,14 +60,15 @@ class Decoder:
 
     def __call__(self, message: Message) -> Any:
         """Return the payload."""
-        return self._decode(message.value(), message.headers() or ())
+        value, headers = message.value(), message.headers()
+        return self._decode(value, _declared_format(headers) if headers else None)
 
-    def _decode(self, value: bytes | None, headers: Headers) -> Any:
+    def _decode(self, value: bytes | None, declared: str | None) -> Any:
         if value is None:
             raise DecodeError("an alert", "it has no content (a tombstone)")
-        declared = _declared_format(headers)
-        if declared in self._dialect.formats:
-            return self._dialect.decode(value, declared)
+        decode = self._decoders.get(declared, self._otherwise)
+        if decode is not None:
+            return decode(value)
         payload = _by_hop(value, str(declared))
         return self._fetched(payload.url) if declared == _EXTERNAL else payload
 
@@ -85,13 +86,14 @@ class Decoder:
             raise DecodeError(
                 _EXTERNAL, f"what lies at {url} is no such payload: {error!r}"
             ) from error
-        if _declared_format(headers) == _EXTERNAL:
+        declared = _declared_format(headers)
+        if declared == _EXTERNAL:
             raise DecodeError(_EXTERNAL, f"what lies at {url} points on to somewhere else")
-        return self._decode(value, headers)
+        return self._decode(value, declared)
 
     def _get(self, url: str) -> bytes:
         try:
-            with fetching.session() as session:
+            with fetching.Session() as session:
                 found = fetching.fetch(
                     url,
                     using=session,
@@ -118,6 +120,8 @@ class Decoder:
 def _declared_format(headers: Headers) -> str | None:
     for name, value in headers:
         if name == "_format":
+            if value == b"json":  # nearly always
+                return "json"
             return None if value is None else value.decode("ascii", "replace").lower()
     return None
 

@@ -38,7 +38,9 @@ Callback = Callable[..., Any]
 _LOOK_SECONDS = 0.1
 # What is there is taken together, at least so many at once: it costs no latency, and an alert that
 # is taken alone costs twice the time.
-_BATCH = 100
+_BATCH = 500
+# Lanes have enough to do with so many alerts each: more only grow cold in the processor's caches.
+_ENOUGH = 500
 # How long what is finished may wait to be stored: it is repeated if the process is killed.
 _STORE_SECONDS = 0.2
 # Lanes for an executor that does not say how many workers it has; a lane that waits costs little.
@@ -49,6 +51,11 @@ class Source(Protocol):
     """Where alerts come from, as `reader.Reader` is one."""
 
     settle: Callable[[Collection[Watermark]], None]
+
+    @property
+    def at_end(self) -> bool:
+        """Whether all that there is has been taken; asked only where the rules say `until_end`."""
+        ...
 
     def take(self, most: int, timeout: float) -> list[Alert]:
         """Return up to `most` alerts, waiting up to `timeout` seconds for the first."""
@@ -84,6 +91,8 @@ class Rules:
         How long a partition that is taken away waits for its running callbacks.
     apart
         Whether even a single worker is a lane, not the thread of `run`.
+    until_end
+        Whether it ends when all that there is has been delivered.
     """
 
     batch_size: int = 1
@@ -95,6 +104,7 @@ class Rules:
     queue_bytes: int = 64 * 2**20
     settle_seconds: float = 30.0
     apart: bool = False
+    until_end: bool = False
 
 
 def adapt(callback: Callback, run: Callable[..., Any] | None = None) -> Callable[[Alert], Any]:
@@ -243,7 +253,7 @@ class Delivery:
     source
         Where the alerts come from.
     call
-        What `adapt` made of the callback; `alerts` needs none.
+        What `adapt` made of the callback, which looks at the payload; `alerts` needs none.
     stopping
         Set from any thread to end the delivery after the callbacks that are running.
     rules
@@ -261,7 +271,7 @@ class Delivery:
         counters: Counters | None = None,
     ) -> None:
         self._source = source
-        self._call = call
+        self._call = call or (lambda _alert: None)
         self._stopping = stopping
         self._rules = rules or Rules()
         self._counters = counters or Counters()
@@ -271,11 +281,12 @@ class Delivery:
         self._touched: set[Watermark] = set()
         self._told: set[tuple[str, str]] = set()
         # Of lanes only.
-        self._finished: deque[tuple[Alert, _Outcome]] = deque()
+        self._finished: deque[tuple[Watermark, int, str, int, _Outcome]] = deque()
         self._ready: SimpleQueue[_Lane | None] = SimpleQueue()
         self._lanes: dict[Hashable, _Lane] = {}
         self._lock = threading.Lock()
-        self._waiting_bytes = 0
+        self._noting = threading.Lock()
+        self._waiting = self._waiting_bytes = 0
 
     def run(self) -> None:
         """Deliver until `stopping` is set, or an alert fails for the last time.
@@ -303,6 +314,8 @@ class Delivery:
         source, most = self._source, max(self._rules.batch_size, _BATCH)
         while not self._stopping.is_set():
             alerts = source.take(most, _LOOK_SECONDS)
+            if not alerts and self._is_over():
+                return
             try:
                 self._deliver(alerts)
             except BaseException:
@@ -316,24 +329,28 @@ class Delivery:
     def _deliver(self, alerts: list[Alert]) -> None:
         running, me, now = self._running, threading.get_ident(), time.monotonic
         is_stopping, delivered = self._stopping.is_set, self._counters.delivered
+        attend, is_open, is_delivered = self._attend, _OPEN, _DELIVERED
         store_at = now() + _STORE_SECONDS
         alerts.reverse()
+        seen = None
         try:
             while alerts:
                 alert = alerts.pop()  # and let go of, payload and all, when it is finished
                 if is_stopping():
                     return
-                running[me] = watermark = alert._watermark
-                outcome = self._attend(alert)
-                if outcome is not _OPEN:
-                    watermark.finish(alert.offset)
+                watermark = alert._watermark
+                if watermark is not seen:
+                    running[me] = seen = watermark
                     self._touched.add(watermark)
-                if outcome is _DELIVERED:
+                outcome = attend(alert)
+                if outcome is not is_open:
+                    watermark.finish(alert.offset)
+                if outcome is is_delivered:
                     delivered[alert.topic] += 1
                 if now() > store_at:
                     del running[me]
                     self._store()
-                    store_at = now() + _STORE_SECONDS
+                    store_at, seen = now() + _STORE_SECONDS, None
         finally:
             running.pop(me, None)
 
@@ -347,7 +364,10 @@ class Delivery:
         """Yield readable alerts; one is finished when the next is asked for."""
         source = self._source
         while not self._stopping.is_set():
-            for alert in source.take(self._rules.batch_size, _LOOK_SECONDS):
+            alerts = source.take(self._rules.batch_size, _LOOK_SECONDS)
+            if not alerts and self._is_over():
+                return
+            for alert in alerts:
                 if self._stopping.is_set():
                     return
                 if alert._watermark.over:
@@ -358,6 +378,10 @@ class Delivery:
                     self._counters.delivered[alert.topic] += 1
                 alert._watermark.finish(alert.offset)
                 source.store([alert._watermark])
+
+    def _is_over(self) -> bool:
+        """Whether nothing more is to come, after a look that found nothing."""
+        return self._rules.until_end and self._source.at_end
 
     # -- lanes -----------------------------------------------------------------------------------
 
@@ -371,12 +395,16 @@ class Delivery:
         most = max(self._rules.batch_size, _BATCH)
         try:
             while not self._stopping.is_set() and self._failure is None:
-                if self._waiting_bytes < self._rules.queue_bytes:
-                    self._sort(self._source.take(most, _LOOK_SECONDS))
-                else:
+                if self._waiting_bytes >= self._rules.queue_bytes:
                     # The source's keeper goes on polling meanwhile.
                     time.sleep(0.01)
+                elif self._have_enough():
+                    time.sleep(0.001)
+                else:
+                    self._sort(self._source.take(most, _LOOK_SECONDS))
                 self._collect()
+                if not self._waiting_bytes and self._is_over():
+                    return
         finally:
             # No further callback starts; those that run are waited for.
             self._parked = True
@@ -388,18 +416,26 @@ class Delivery:
         if self._failure is not None:
             raise self._failure
 
+    def _have_enough(self) -> bool:
+        """Whether more alerts would only wait: every worker has one, and many more are here."""
+        workers = self._rules.workers
+        return self._waiting > workers * _ENOUGH and len(self._running) == workers
+
     def _sort(self, alerts: list[Alert]) -> None:
         """Put alerts into the lanes of their keys, and lanes that have work into `_ready`."""
         # Before the lock: a key may look at the payload, and take its time.
         names = [self._lane_of(alert) for alert in alerts]
+        sizes = [alert.size for alert in alerts]
+        with self._noting:
+            self._waiting += len(alerts)
+            self._waiting_bytes += sum(sizes)
         with self._lock:
-            for alert, name in zip(alerts, names, strict=True):
-                self._waiting_bytes += alert.size
+            for alert, size, name in zip(alerts, sizes, names, strict=True):
                 lane = self._lanes.get(name)
                 if lane is None:
                     lane = self._lanes[name] = _Lane(name)
                     self._ready.put(lane)
-                lane.alerts.append(alert)
+                lane.alerts.append((alert, size))
 
     def _lane_of(self, alert: Alert) -> Hashable:
         lane: Hashable = alert._watermark
@@ -425,18 +461,18 @@ class Delivery:
                 else:
                     del self._lanes[lane.name]
 
-    def _deliver_in_lane(self, alerts: deque[Alert]) -> None:
+    def _deliver_in_lane(self, alerts: deque[tuple[Alert, int]]) -> None:
         running, me = self._running, threading.get_ident()
         while alerts:
-            alert = alerts.popleft()  # and let go of, payload and all, when it is finished
-            running[me] = alert._watermark
+            alert, size = alerts.popleft()  # let go of, payload and all, when it is finished
+            running[me] = watermark = alert._watermark
             outcome = _OPEN
             try:
                 if not self._parked and not self._stopping.is_set():
                     outcome = self._attend(alert)
             except BaseException as error:
                 self._park(error)
-            self._finished.append((alert, outcome))
+            self._finished.append((watermark, alert.offset, alert.topic, size, outcome))
         running.pop(me, None)
 
     def _park(self, error: BaseException) -> None:
@@ -451,15 +487,16 @@ class Delivery:
         self._store()
 
     def _note_finished(self) -> None:
-        with self._lock:
+        with self._noting:
             while self._finished:
-                alert, outcome = self._finished.popleft()
-                self._waiting_bytes -= alert.size
+                watermark, offset, topic, size, outcome = self._finished.popleft()
+                self._waiting -= 1
+                self._waiting_bytes -= size
                 if outcome is not _OPEN:
-                    alert._watermark.finish(alert.offset)
-                    self._touched.add(alert._watermark)
+                    watermark.finish(offset)
+                    self._touched.add(watermark)
                 if outcome is _DELIVERED:
-                    self._counters.delivered[alert.topic] += 1
+                    self._counters.delivered[topic] += 1
 
     # -- one alert ---------------------------------------------------------------------------------
 
@@ -468,13 +505,16 @@ class Delivery:
         if alert._watermark.over:  # taken away while it waited: its new owner delivers it
             self._counters.parked += 1
             return _OPEN
-        if not self.is_readable(alert):
-            return _SET_ASIDE
         try:
-            self._call_once(alert)
+            result = self._call(alert)
+            if result is not None:
+                _refuse_awaitable(result)
         except BrokenExecutor:
             raise  # not the alert's fault: each one would be set aside
         except Exception as error:
+            if isinstance(error, DecodeError) and not alert.is_decoded:  # not the callback's
+                self._unreadable(alert, error)
+                return _SET_ASIDE
             return self._try_again(alert, error)
         return _DELIVERED
 
@@ -486,7 +526,7 @@ class Delivery:
             if not self._waited(wait) or alert._watermark.over:
                 return _OPEN
             try:
-                self._call_once(alert)
+                _refuse_awaitable(self._call(alert))
             except BrokenExecutor:
                 raise
             except Exception as again:
@@ -511,15 +551,19 @@ class Delivery:
         try:
             alert.payload  # noqa: B018  # decoded here, and kept
         except DecodeError as error:
-            if self._rules.store_unreadable is None:
-                raise
-            self._set_aside(alert, str(error), self._rules.store_unreadable)
-            # Once for each kind: a publisher that sends rubbish sends it every second.
-            level = logging.DEBUG if (alert.topic, error.format) in self._told else logging.ERROR
-            self._told.add((alert.topic, error.format))
-            log.log(level, "set aside: %s", error)
+            self._unreadable(alert, error)
             return False
         return True
+
+    def _unreadable(self, alert: Alert, error: DecodeError) -> None:
+        """Set an alert aside whose payload cannot be decoded."""
+        if self._rules.store_unreadable is None:
+            raise error
+        self._set_aside(alert, str(error), self._rules.store_unreadable)
+        # Once for each kind: a publisher that sends rubbish sends it every second.
+        level = logging.DEBUG if (alert.topic, error.format) in self._told else logging.ERROR
+        self._told.add((alert.topic, error.format))
+        log.log(level, "set aside: %s", error)
 
     def _waited(self, seconds: float) -> bool:
         """Wait; False if the end comes first.
@@ -533,14 +577,6 @@ class Delivery:
                 return True
             time.sleep(min(left, _LOOK_SECONDS))
         return False
-
-    def _call_once(self, alert: Alert) -> None:
-        assert self._call is not None  # noqa: S101  # `run` has one
-        result = self._call(alert)
-        if result is not None and inspect.isawaitable(result):
-            raise TypeError(
-                "the callback returned an awaitable, which nobody awaits; make it an async def"
-            )
 
     def _set_aside(self, alert: Alert, reason: str, store: Callable[[Alert, str], None]) -> None:
         store(alert, reason)
@@ -564,10 +600,17 @@ class Delivery:
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """Alerts with one key, of which one at a time is in a callback."""
+    """Alerts with one key, and their sizes; one at a time is in a callback."""
 
     name: Hashable
-    alerts: deque[Alert] = field(default_factory=deque)
+    alerts: deque[tuple[Alert, int]] = field(default_factory=deque)
+
+
+def _refuse_awaitable(result: Any) -> None:
+    if inspect.isawaitable(result):
+        raise TypeError(
+            "the callback returned an awaitable, which nobody awaits; make it an async def"
+        )
 
 
 def _add_note(error: BaseException, note: str) -> None:

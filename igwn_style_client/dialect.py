@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +21,15 @@ class Dialect:
         Short name of a topic -> its name on the broker.
     short_name
         Its name on the broker -> short name; None for a topic of somebody else.
-    formats
-        The declared formats that `decode` reads; None stands for messages that declare nothing.
-    decode
-        ``decode(value, format)`` -> payload.  Raises `DecodeError`.
+    decoders
+        By declared format: bytes -> payload, or `DecodeError`.  None stands for messages that
+        declare nothing.
+    otherwise
+        What decodes whatever else is declared; None: hop's models do.
     """
 
     name: str
     full_name: Callable[[str], str]
     short_name: Callable[[str], str | None]
-    formats: frozenset[str | None]
-    decode: Callable[[bytes, str | None], Any]
+    decoders: Mapping[str | None, Callable[[bytes], Any]]
+    otherwise: Callable[[bytes], Any] | None = None

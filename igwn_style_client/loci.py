@@ -12,7 +12,7 @@ from . import documents
 from .dialect import Dialect
 from .errors import DecodeError
 
-__all__ = ["Locus", "dialect", "on_the_server", "streams_of"]
+__all__ = ["Locus", "dialect", "on_the_server", "short_name", "streams_of"]
 
 log = logging.getLogger(__name__)
 
@@ -34,22 +34,27 @@ def dialect(decode: Callable[[dict[str, Any]], Any] = lambda payload: payload) -
     decode
         What becomes of each payload; may raise `DecodeError`.
     """
+
+    def read(value: bytes) -> Any:
+        return decode(_document(_inflated(value)))
+
     return Dialect(
         "antares",
         full_name=lambda stream: _PREFIX + stream,
-        short_name=_short_name,
-        formats=frozenset({None}),
-        decode=lambda value, _format: decode(_document(_inflated(value))),
+        short_name=short_name,
+        decoders={None: read},
+        otherwise=read,  # ANTARES declares nothing, and sends nothing else
     )
 
 
-def _short_name(topic: str) -> str | None:
-    return topic.removeprefix(_PREFIX) or None
+def short_name(topic: str) -> str:
+    """Return the name of a stream, which may have the prefix."""
+    return topic.removeprefix(_PREFIX) or topic
 
 
 def streams_of(topics: Collection[str]) -> list[str]:
     """Return the short names of what a server has, without what is Kafka's own, sorted."""
-    return sorted({_short_name(name) or name for name in topics if not name.startswith("__")})
+    return sorted({short_name(name) for name in topics if not name.startswith("__")})
 
 
 def on_the_server(streams: Sequence[str], existing: Collection[str]) -> list[str]:
@@ -190,7 +195,7 @@ class Locus:
         """
         try:
             return _of_alert(payload) if "new_alert" in payload else _of_locus(payload)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
             raise DecodeError("an ANTARES locus", reason) from error
 

@@ -30,7 +30,7 @@ class Polling:
     asking lasts as long as it is told to, and not as long as connecting does.  While nobody asks,
     the source's keeper goes on polling.
 
-    Asking, committing and closing are for one thread at a time.
+    Asking and committing are for one thread at a time; any may close, which ends the asking.
 
     Parameters
     ----------
@@ -44,6 +44,8 @@ class Polling:
         Set from any thread to let `ask` return at once.
     by_hand
         True: an alert counts as delivered when `commit` is called, and not before.
+    queue_bytes
+        Beyond so many bytes of alerts that wait here no more are taken.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class Polling:
         counters: Counters,
         stopping: threading.Event,
         by_hand: bool = False,
+        queue_bytes: int = 64 * 2**20,
     ) -> None:
         self._source = source
         self._delivery = delivery
         self._counters = counters
         self._stopping = stopping
         self._by_hand = by_hand
+        self._queue_bytes = queue_bytes
         self._handed = False
         self._held: list[tuple[Watermark, int]] = []
         # Between the threads.  The taker appends; the first alert may be with the user, and stays
@@ -69,6 +73,7 @@ class Polling:
         self._finished: deque[tuple[Watermark, int]] = deque()
         self._at_end = False
         self._closing = threading.Event()
+        self._asking = threading.RLock()
         self._taker = threading.Thread(target=self._take, name="alert-taker", daemon=True)
         self._taker.start()
 
@@ -85,16 +90,32 @@ class Polling:
         Raises
         ------
         StreamError, ArchiveError, DecodeError
-            As `client.listen`.  After a `StreamError` nothing comes any more.
+            As `client.listen`.
+        RuntimeError
+            Another thread is asking.
         """
+        if not self._asking.acquire(blocking=False):
+            raise RuntimeError("another thread asks for alerts already; make a second client")
+        try:
+            alert = self._ask(timeout, until_end)
+        finally:
+            self._asking.release()
+        # Last, with no call after it: whoever is interrupted before gets the same alert again.
+        self._handed = alert is not None
+        return alert
+
+    @property
+    def failed(self) -> bool:
+        """Whether no more alerts come, for the taker met an error."""
+        return self._error is not None
+
+    def _ask(self, timeout: float | None, until_end: bool) -> Alert | None:
         self.finish()
         end = None if timeout is None else time.monotonic() + timeout
-        while not self._stopping.is_set():
+        while not (self._stopping.is_set() or self._closing.is_set()):
             self._news.clear()  # before the look at what there is
             alert = self._next_here()
             if alert is not None:
-                # Last: whoever is interrupted before that gets the same alert again.
-                self._handed = True
                 return alert
             if self._error is not None:
                 raise self._error
@@ -144,9 +165,12 @@ class Polling:
         delivered
             Whether the alert that was handed out last counts as delivered.
         """
-        if delivered:
-            self.finish()
         self._closing.set()
+        # Who asks sees that soon; who does not, or was interrupted on the way, is not waited for.
+        if self._asking.acquire(timeout=10 * _LOOK_SECONDS):
+            if delivered:
+                self.finish()
+            self._asking.release()
         self._taker.join()
         self._store()
 
@@ -155,7 +179,7 @@ class Polling:
     def _take(self) -> None:
         try:
             while not self._closing.is_set():
-                if len(self._alerts) < _BATCH:
+                if self._has_room():
                     self._take_once()
                 else:
                     self._closing.wait(_ROOM_SECONDS)
@@ -163,6 +187,11 @@ class Polling:
         except BaseException as error:
             self._error = error
         self._news.set()
+
+    def _has_room(self) -> bool:
+        waiting = tuple(self._alerts)
+        bytes_here = sum(alert.size for alert in waiting)
+        return len(waiting) < _BATCH and bytes_here < self._queue_bytes
 
     def _take_once(self) -> None:
         alerts = self._source.take(_BATCH, _LOOK_SECONDS)

@@ -61,8 +61,12 @@ _SETTINGS = {
 # What a broker, or librdkafka, says of a partition that is no longer there.
 _NO_PARTITION = (KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART)
 _PIECE_SECONDS = 0.5
+# Taken together, by the size of the alerts before; while that is not known, not many.
+_AT_ONCE_BYTES = 4 * 2**20
+_FIRST = 100
 _COMMIT_AGAIN_SECONDS = 0.5
 _KEEPER_SECONDS = 1.0
+_COUNT_SECONDS = 1.0
 # How long nobody answers before the consumer itself is no longer trusted.
 _STALL_SECONDS = 120.0
 # How long a consumer that is given up may take to leave its group before it does so behind us.
@@ -233,6 +237,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._backlog: deque[Alert] = deque()
         self._backlog_bytes = 0
         self._paused = False
+        self._most = _FIRST
         self._ended: set[Partition] = set()
         self._error: StreamError | None = None
         self._trouble = Trouble(brokers, auth, login, options)
@@ -247,6 +252,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._open_at = 0.0
         self._contact = time.monotonic()
         self._looked = 0.0
+        self._counted = 0.0
 
         self._baton = threading.Lock()
         self._away_since: float | None = None
@@ -476,6 +482,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         """
         if self._closed.is_set():
             return []
+        most = min(most, self._most)
         with self._baton:
             self._away_since = None
             try:
@@ -510,7 +517,10 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             raise self._error
         if refused := self._trouble.conclusion():
             raise refused
-        first = kafka.poll(timeout)
+        messages = kafka.consume(most, 0)
+        if not messages:
+            first = kafka.poll(timeout)
+            messages = [] if first is None else [first]
         self._counters.last_poll = now = time.monotonic()
         if self._asked_at is not None and now - self._asked_at > _PATIENCE_SECONDS:
             self._asked_at = None
@@ -523,12 +533,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             self._lost_at = now
             if self._is_left_out():
                 raise BrokerUnreachable(f"{self._names()} gives no place in the group any more")
-        if first is None:
-            return []
-        messages = [first]
-        if most > 1:
-            messages += kafka.consume(most - 1, 0)
-        return self._alerts(messages)
+        return self._alerts(messages) if messages else []
 
     def _is_left_out(self) -> bool:
         """Whether a place in the group is overdue; while none of our topics exists it is not."""
@@ -546,43 +551,57 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 self._identities.accept(topic)
         if now - self._looked > (2 if busy else 1) * self._look_seconds():
             self._look_around(now)
+        if now - self._counted > _COUNT_SECONDS:
+            self._counted = now
+            marks = {partition: watermark.mark for partition, watermark in self._live.items()}
+            self._counters.lag = positions.lag(self._kafka, marks)
 
     def _alerts(self, messages: Sequence[Message]) -> list[Alert]:
-        alerts, errors = [], []
+        # The hottest lines: what a partition's alerts have in common is looked up once.
+        alerts: list[Alert] = []
+        errors: list[Message] = []
+        received, decode, ignores_tests = Alert.received, self._decode, self.ignoretest
+        seen: Any = None
         for message in messages:
-            error = message.error()
-            if error is not None:
-                errors.append((error, message))
+            if message.error() is not None:
+                errors.append(message)
                 continue
-            topic: str = message.topic()  # type: ignore[assignment]
-            watermark = self._live.get((topic, message.partition()))  # type: ignore[arg-type]
+            where = (message.topic(), message.partition())
+            if where != seen:
+                seen, watermark = where, self._live.get(where)  # type: ignore[arg-type]
+                if watermark is not None:
+                    self._ended.discard(watermark.where)
+                    name = self._short_name(watermark.where[0])
             if watermark is None:
                 continue  # taken away since
             offset: int = message.offset()  # type: ignore[assignment]
-            _make_safe(message)
-            if self.ignoretest and self.is_test(message):
+            try:
+                headers = message.headers()
+            except SystemError:
+                headers = _unreadable(message)
+            if headers and ignores_tests and _is_test(headers):
                 watermark.skip(offset + 1)
                 self._counters.skipped_tests += 1
                 continue
             watermark.begin(offset)
-            if self._ended:
-                self._ended.discard(watermark.where)
-            name = self._short_names.get(topic) or self._short_name(topic)
-            alerts.append(Alert.received(message, name, self._decode, watermark, offset))
+            alerts.append(received(message, name, decode, watermark, offset))
         if alerts:
+            self._most = max(1, _AT_ONCE_BYTES // max(alerts[0].size, alerts[-1].size))
             self._in_touch()
             self._counters.last_alert = self._contact
             if self._tried:
                 self._tried = False
                 self._waits = self._policy.waits()
         # Last, for this may raise: by now every alert has begun, and none can be passed over.
-        for error, message in errors:
-            self._heed(error, message)
+        for message in errors:
+            self._heed(message.error(), message)  # type: ignore[arg-type]  # it has one
         return alerts
 
     def _short_name(self, full_name: str) -> str:
-        name = self._dialect.short_name(full_name) or full_name
-        self._short_names[full_name] = name
+        name = self._short_names.get(full_name)
+        if name is None:
+            name = self._dialect.short_name(full_name) or full_name
+            self._short_names[full_name] = name
         return name
 
     def _in_touch(self) -> None:
@@ -733,6 +752,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self.settle(live)
         for watermark in live:
             self._marks[watermark.where] = watermark.mark
+        self._counters.lag = None
         self._backlog.clear()
         self._ended.clear()
         self._backlog_bytes = 0
@@ -766,11 +786,16 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 self._names(),
             )
 
+    def tell_ends(self) -> None:
+        """Be told of the ends, for `at_end`; called before the first `take`."""
+        self._conf.options = {**self._conf.options, "enable.partition.eof": True}
+
     @property
     def at_end(self) -> bool:
         """Whether all that there is of our partitions has been taken.
 
-        It is told of the ends only with the option ``enable.partition.eof``.
+        It is told of the ends only after `tell_ends`, or with the option
+        ``enable.partition.eof``.
         """
         listening = self._counters.state == "listening"
         return listening and not self._backlog and self._live.keys() <= self._ended
@@ -930,16 +955,22 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             self._counters.state = "idle"
 
 
-def _make_safe(message: Message) -> None:
+def _is_test(headers: Any) -> bool:
+    """Do what hop's ``is_test`` does with a message."""
+    for name, _ in headers:  # noqa: SIM110  # a generator takes twice the time
+        if name == "_test":
+            return True
+    return False
+
+
+def _unreadable(message: Message) -> Any:
     """Replace headers that confluent_kafka cannot read, so that the alert is set aside.
 
     A header whose name is no UTF-8 makes the first look raise, and a second one return a null
     pointer.
     """
-    try:
-        message.headers()
-    except SystemError:
-        message.set_headers([("_format", b"unreadable headers (a name is no UTF-8)")])
+    message.set_headers([("_format", b"unreadable headers (a name is no UTF-8)")])
+    return message.headers()
 
 
 def _oldest_or_0(kafka: Any, partition: Partition) -> int:

@@ -76,18 +76,23 @@ def get_thumbnails(
         An image cannot be stored.
     """
     check(alert_id, "alert_id", (int, str))
+    if not str(alert_id).strip("."):  # "..", in a URL, is another place
+        raise ValueError(f'"alert_id" must be the name of an alert, not {alert_id!r}')
     check(output_dir, "output_dir", (str, os.PathLike), optional=True)
     check(base_url, "base_url", str, optional=True)
     check(longest, "longest", (int, float), least=0.001)
     api = base_url or os.environ.get("ANTARES_API_BASE_URL") or DEFAULT_API
     api = api if api.endswith("/") else api + "/"
-    if not api.lower().startswith(("http://", "https://")):
+    schemes: tuple[str, ...] = ("https://", "http://")
+    if not api.lower().startswith(schemes):
         raise ValueError(f"base_url must begin with https:// or http://, not {api!r}")
+    if api.lower().startswith("https://"):
+        schemes = schemes[:1]  # what is vouched for does not lead to what is not
     folder = None if output_dir is None else Path(output_dir).expanduser()
     images: dict[str, dict[str, Any]] = {}
     problems: dict[str, str] = {}
 
-    with fetching.session() as session:
+    with fetching.Session() as session:
 
         def fetch(url: str, kind: str = "") -> Fetched:
             return fetching.fetch(
@@ -105,7 +110,7 @@ def get_thumbnails(
             raise ThumbnailError(f"no images of {alert_id} from {api}: {error}") from error
         for kind in KINDS:
             try:
-                image = _image(fetch, kind, str(alert_id), places.get(kind), images)
+                image = _image(fetch, kind, str(alert_id), places.get(kind), schemes, images)
             except CannotFetch as error:
                 problems[kind] = str(error)
                 continue
@@ -141,7 +146,7 @@ def _places(
             )
             for entry in entries
         }
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CannotFetch(f"{url} is no list of images: {error!r}") from error
 
 
@@ -156,13 +161,14 @@ def _image(
     kind: str,
     alert_id: str,
     place: tuple[str, str | None] | None,
+    schemes: tuple[str, ...],
     others: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     if place is None:
         raise CannotFetch("ANTARES has none")
     url, name = place
-    if not url.lower().startswith(("http://", "https://")):
-        raise CannotFetch(f"it is to lie at {url!r}, which is no HTTP(S) URL")
+    if not url.lower().startswith(schemes):
+        raise CannotFetch(f"it is to lie at {url!r}, and not behind {' or '.join(schemes)}")
     found = fetch(url, kind)
     ours = safe_name(f"{alert_id}_{kind}{_ending(found.content, url)}")
     name = name or _disposition(found.headers.get("Content-Disposition", ""))

@@ -5,6 +5,7 @@ A test module subclasses `Receiving`; its fixture ``broker`` has ``url``, ``opti
 ``access`` is the keywords of a client that is let in.
 """
 
+import gc
 import json
 import os
 import random
@@ -23,7 +24,7 @@ import confluent_kafka as ck
 import pytest
 from hop import bson
 
-from igwn_style_client import NotConnected, TopicNotFound, loci
+from igwn_style_client import NotConnected, TopicNotFound, cli, cli_antares, loci
 from igwn_style_client.antares import Client, Locus, StreamingClient
 from igwn_style_client.archive import Archive
 from tests.waiting import wait_until
@@ -180,6 +181,17 @@ class Receiving:
             assert client.poll(30) == (stream, locus(1))
             later.join()
 
+    def test_close_in_another_thread_ends_a_poll_that_waits(self, connect, stream):
+        client = connect([stream])
+        client.poll(0)
+        wait_until(lambda: client.health().state == "listening", what="a place in the group")
+        later = threading.Timer(0.3, client.close)
+        later.start()
+        assert client.poll() == (None, None)
+        later.join(30)
+        with pytest.raises(NotConnected):
+            client.poll()
+
     # -- marks ---------------------------------------------------------------------------------
 
     def test_what_was_asked_past_does_not_come_again(self, connect, stream, send):
@@ -267,6 +279,30 @@ class Receiving:
         del client
         with connect([stream]) as client:
             assert number(client.poll(30)[1]) == 0
+
+    def test_a_client_that_is_forgotten_is_collected_by_any_thread(
+        self, connect, access, group, stream, send
+    ):
+        """Also by the one that takes its alerts, and holds its connection meanwhile."""
+        send(f"client.{stream}", locus(0), locus(1))
+        client = Client([stream], **access, group=group, set_aside=False)
+        client.poll(30)
+        source = client._asked[0].polling._source
+        take = source._take
+
+        def collect_and_take(most, timeout):
+            gc.collect()
+            return take(most, timeout)
+
+        client.itself = client  # so that only a collection finds it
+        gc.disable()
+        try:
+            source._take = collect_and_take
+            del client, source
+            with connect([stream]) as client:
+                assert number(client.poll(30)[1]) == 0
+        finally:
+            gc.enable()
 
     def test_a_process_that_is_killed_again_and_again_loses_none(
         self, connect, access, group, stream, send
@@ -452,13 +488,26 @@ class Readme:
 def command(access, group, tmp_path):
     """Run `igwn-style-client antares`; key and secret come from the environment."""
 
-    def run(*arguments, shell=None, limit=None, wait=True, terminal=None, **environment):
+    def run(
+        *arguments,
+        shell=None,
+        limit=None,
+        wait=True,
+        terminal=None,
+        debug=False,
+        options=None,
+        **environment,
+    ):
         given = ["-g", group, "--host", access["host"]]
         if "ssl_ca_location" in access:
             given += ["--ssl-ca-location", access["ssl_ca_location"]]
         if access.get("noauth"):
             given += ["--noauth"]
-        whole = [sys.executable, "-m", "igwn_style_client", "antares", *arguments, *given]
+        room = "igwn_style_client" if options is None else "tests.receiving"
+        before = ["--debug"] if debug else []
+        whole = [sys.executable, "-m", room, *before, "antares", *arguments, *given]
+        if options is not None:
+            environment["OPTIONS"] = json.dumps(options)
         if shell is not None:
             whole = ["/bin/sh", "-c", shell.format(" ".join(map(shlex.quote, given)))]
         named = {"ANTARES_API_KEY": "api_key", "ANTARES_API_SECRET": "api_secret"}
@@ -479,8 +528,32 @@ def command(access, group, tmp_path):
     return run
 
 
-def stored(folder):
-    return {file.name: json.loads(file.read_bytes()) for file in folder.iterdir()}
+@pytest.fixture
+def quick_command(command, access):
+    """The same for a group that others have just left, which the mock cluster notices late."""
+    return partial(command, options=access["options"])
+
+
+def stored(folder, pattern="*"):
+    return {file.name: json.loads(file.read_bytes()) for file in folder.glob(pattern)}
+
+
+def name_of(number):
+    return f"ztf_candidate%3A{10**18 + number}.json"
+
+
+def shown_on_a_terminal(command, *arguments, **keywords):
+    """Run a command on a terminal of its own; return its status and what it shows."""
+    ours, theirs = os.openpty()
+    seen = {"TERM": "xterm", "COLUMNS": "80", "LINES": "20", "LANG": "C.UTF-8"}
+    process = command(*arguments, wait=False, terminal=theirs, **keywords, **seen)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # EIO: nobody writes any more
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    return process.wait(30), shown.decode()
 
 
 def complaints(done):
@@ -491,7 +564,7 @@ def complaints(done):
 class CommandLine:
     """`igwn-style-client antares` as a process of its own."""
 
-    def test_files_are_what_was_published(self, command, stream, send, recorded, tmp_path):
+    def test_files_are_what_was_published(self, quick_command, stream, send, recorded, tmp_path):
         sent = {}
         for file in sorted((recorded / "antares").glob("*.json")):
             sent[file.name] = json.loads(file.read_bytes())
@@ -503,13 +576,13 @@ class CommandLine:
             "ztf_candidate%3A2838539073315010071.json": kit,
         }
         send(f"client.{stream}", *expected.values())
-        done = command(stream, "--output-directory", "~/antares", "--until-eos")
+        done = quick_command(stream, "--output-directory", "~/antares", "--until-eos")
         assert (done.returncode, complaints(done)) == (0, [])
         folder = tmp_path / "antares" / stream
         assert done.stdout == f"{stream}: 11 alerts in {folder}\n"
         assert stored(folder) == expected
         assert (folder / "2831231.json").read_text().startswith('{\n    "')
-        again = command(stream, "--output-directory", "~/antares", "--until-eos")
+        again = quick_command(stream, "--output-directory", "~/antares", "--until-eos")
         assert again.stdout == f"{stream}: 0 alerts in {folder}\n"
 
     def test_the_commands_of_the_readme(
@@ -536,16 +609,15 @@ class CommandLine:
             send(f"client.{group}_nuclear", locus(1))
             done = command(shell=f"{shell} {{}} --until-eos")
             assert (done.returncode, complaints(done)) == (0, [])
-        name = "ztf_candidate%3A1{:018}.json"
         assert stored(tmp_path / f"antares/{stream}") == {
-            name.format(begin): locus(begin) for begin in begins
+            name_of(begin): locus(begin) for begin in begins
         }
-        assert stored(tmp_path / f"antares/{group}_nuclear") == {name.format(1): locus(1)}
+        assert stored(tmp_path / f"antares/{group}_nuclear") == {name_of(1): locus(1)}
 
-    def test_count_and_going_on(self, command, stream, send, tmp_path):
+    def test_count_and_going_on(self, quick_command, stream, send, tmp_path):
         send(f"client.{stream}", *map(locus, range(5)))
         for count, total in ((2, 2), (3, 5)):
-            done = command(stream, "-d", str(tmp_path), "--count", str(count))
+            done = quick_command(stream, "-d", str(tmp_path), "--count", str(count))
             assert done.returncode == 0, done.stderr
             assert len(stored(tmp_path / stream)) == total
 
@@ -563,10 +635,10 @@ class CommandLine:
         assert files["%2E.%2F..%2Fevil.json"] == alerts[0]
         assert {path.name for path in tmp_path.iterdir()} == {"deep"}
 
-    def test_a_full_disk(self, command, stream, send, tmp_path):
+    def test_a_full_disk(self, quick_command, stream, send, tmp_path):
         large = {**locus(2), "text": "x" * 10_000}
         send(f"client.{stream}", locus(1), large, locus(3))
-        done = command(stream, "-d", str(tmp_path), "--until-eos", limit=5000)
+        done = quick_command(stream, "-d", str(tmp_path), "--until-eos", limit=5000)
         assert done.returncode == 1
         assert done.stderr.startswith(
             f"igwn-style-client: error: cannot write {tmp_path}/{stream}/"
@@ -574,7 +646,7 @@ class CommandLine:
         assert "File too large" in done.stderr
         assert "comes again" in done.stderr
         assert list(stored(tmp_path / stream).values()) == [locus(1)]
-        done = command(stream, "-d", str(tmp_path), "--until-eos")
+        done = quick_command(stream, "-d", str(tmp_path), "--until-eos")
         assert done.stdout == f"{stream}: 2 alerts in {tmp_path / stream}\n"
         assert len(stored(tmp_path / stream)) == 3
 
@@ -592,26 +664,93 @@ class CommandLine:
 
     def test_a_live_counter_on_a_terminal(self, command, stream, send, tmp_path):
         send(f"client.{stream}", *map(locus, range(3)))
-        ours, theirs = os.openpty()
-        seen = {"TERM": "xterm", "COLUMNS": "80", "LINES": "20", "LANG": "C.UTF-8"}
-        process = command(
-            stream, "-d", str(tmp_path), "--until-eos", wait=False, terminal=theirs, **seen
-        )
-        os.close(theirs)
-        shown = b""
-        with suppress(OSError):  # EIO: nobody writes any more
-            while part := os.read(ours, 65536):
-                shown += part
-        os.close(ours)
-        assert process.wait(30) == 0
-        text = shown.decode()
+        status, text = shown_on_a_terminal(command, stream, "-d", str(tmp_path), "--until-eos")
+        assert status == 0
         assert "stream" in text
         assert "\x1b[?25l" in text  # the cursor hides ...
         assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # ... and comes back
         assert f"{stream}: 3 alerts" in text
 
-    def test_a_stream_that_does_not_exist(self, command, group, stream):
-        done = command(f"{group}_extragalactics", "-d", ".", "--until-eos")
+    def test_killed_again_and_again_it_loses_none(self, command, access, stream, send, tmp_path):
+        count, seed = 1000, random.Random(7)
+        expected = {name_of(n): locus(n) for n in range(count)}
+        send(f"client.{stream}", *expected.values())
+        folder, there = tmp_path / stream, {}
+        for _ in range(4):
+            enough = len(there) + seed.randint(20, 150)
+            process = command(stream, "-d", str(tmp_path), wait=False, options=access["options"])
+            wait_until(
+                lambda enough=enough: len(list(folder.glob("*.json"))) >= enough, 60, "files"
+            )
+            process.send_signal(signal.SIGKILL)
+            process.communicate(timeout=30)
+            there = stored(folder, "*.json")
+            assert there.items() <= expected.items()  # each is whole
+        done = command(stream, "-d", str(tmp_path), "--until-eos", options=access["options"])
+        assert done.returncode == 0, done.stderr
+        assert stored(folder, "*.json") == expected  # 0 lost
+        assert int(done.stdout.split()[1]) < count  # what was marked did not come again
+
+    def test_debug(self, command, access, stream, send, tmp_path):
+        send(f"client.{stream}", locus(0))
+        done = command(stream, "-d", str(tmp_path), "--until-eos", debug=True)
+        assert (done.returncode, done.stdout) == (
+            0,
+            f"{stream}: 1 alerts in {tmp_path / stream}\n",
+        )
+        assert f'listening to "client.{stream}", partition 0, from offset 0' in done.stderr
+        assert "set aside in" in done.stderr
+        assert access.get("api_secret", "no secret") not in done.stderr
+
+    def test_debug_says_where_an_error_comes_from(self, command, stream, send, tmp_path):
+        send(f"client.{stream}", {**locus(0), "text": "x" * 10_000})
+        done = command(stream, "-d", str(tmp_path), limit=5000, debug=True)
+        assert done.returncode == 1
+        assert "Traceback" in done.stderr
+        assert "OSError: [Errno 27] File too large" in done.stderr
+        assert done.stderr.splitlines()[-1].startswith("igwn-style-client: error: cannot write")
+
+    def test_the_lines_of_debug_are_not_mixed_with_the_live_counter(
+        self, command, stream, send, tmp_path
+    ):
+        send(f"client.{stream}", locus(0))
+        status, text = shown_on_a_terminal(
+            command, stream, "-d", str(tmp_path), "--until-eos", debug=True
+        )
+        assert status == 0
+        assert "from offset 0" in text
+        assert "\x1b" not in text
+
+    def test_what_is_set_aside_is_counted_and_its_place_told(self, command, stream, send, tmp_path):
+        send(f"client.{stream}", b"no locus", locus(0), b"nor this", b"nor this one")
+        done = command(stream, "-d", str(tmp_path / "out"), "--until-eos")
+        assert done.returncode == 0
+        first, last = complaints(done)
+        assert "cannot be read as zlib-compressed BSON" in first
+        path, _, number = last.removeprefix("set aside in ").rpartition(": ")
+        assert number == "3"
+        with Archive(path) as aside:
+            assert sorted(one.raw for one in aside) == [b"no locus", b"nor this", b"nor this one"]
+
+    def test_full_names(self, command, stream, send, tmp_path):
+        send(f"client.{stream}", locus(0))
+        done = command(f"client.{stream},{stream}", "-d", str(tmp_path), "--until-eos")
+        assert done.stdout == f"{stream}: 1 alerts in {tmp_path / stream}\n"
+        assert stored(tmp_path / stream) == {name_of(0): locus(0)}
+
+    def test_a_folder_that_cannot_be_written_into(self, command, stream, tmp_path):
+        (tmp_path / "taken").touch()
+        done = command(stream, "-d", str(tmp_path / "taken"))  # before any alert is there
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"error: cannot write into {tmp_path}/taken/{stream}: Not a directory" in done.stderr
+
+    def test_debug_at_the_wrong_place(self, command, stream):
+        done = command(stream, "-d", ".", "--debug")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "It goes before the command: igwn-style-client --debug ..." in done.stderr
+
+    def test_a_stream_that_does_not_exist(self, command, group, stream, tmp_path):
+        done = command(f"{group}_extragalactics", "-d", str(tmp_path), "--until-eos")
         assert done.returncode == 1
         assert "does not exist" in done.stderr
         assert "Traceback" not in done.stderr
@@ -668,7 +807,10 @@ class Poller:
 
 
 def main():
-    """Ask as told on the standard input."""
+    """Ask as told on the standard input; or be the command line, with options for librdkafka."""
+    if "OPTIONS" in os.environ:
+        cli_antares.Client = partial(Client, options=json.loads(os.environ["OPTIONS"]))
+        cli.main()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     told = json.loads(sys.stdin.readline())
     with Client(set_aside=False, **told) as client:

@@ -460,8 +460,8 @@ def test_tokens_that_end_are_replaced(kafka, group, tmp_path):
             listening(other, lambda topic, payload: by_command.append(payload), "superevent"),
         ):
             given, run = tokens.given + 4, runs.stat().st_size + 4
-            wait_until(lambda: tokens.given >= given, 60, "four more tokens")
-            wait_until(lambda: runs.stat().st_size >= run, 60, "four more tokens")
+            wait_until(lambda: tokens.given >= given, 150, "four more tokens")
+            wait_until(lambda: runs.stat().st_size >= run, 150, "four more tokens")
             kafka.produce(f"{group}.superevent", b'"later"')
             wait_until(lambda: by_endpoint and by_command, what="the alert, twice")
     assert by_endpoint == by_command == ["later"]

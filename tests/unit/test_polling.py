@@ -17,8 +17,8 @@ from tests.waiting import wait_until
 class Message:
     """As much of a Kafka message as is looked at."""
 
-    def __init__(self, value):
-        self._value = value
+    def __init__(self, content):
+        self.content = content
 
     def topic(self):
         return "client.stream"
@@ -27,7 +27,7 @@ class Message:
         return 0
 
     def value(self):
-        return self._value
+        return self.content if isinstance(self.content, bytes) else b""
 
     def headers(self):
         return None
@@ -43,6 +43,7 @@ class Source:
         self.error = None
         self.taken = 0
         self.stored = 0
+        self.most = 100
 
     def put(self, *values):
         self.waiting.extend(values)
@@ -50,7 +51,7 @@ class Source:
     def take(self, most, timeout):
         if self.error is not None:
             raise self.error
-        values = [self.waiting.pop(0) for _ in range(min(most, len(self.waiting)))]
+        values = [self.waiting.pop(0) for _ in range(min(most, self.most, len(self.waiting)))]
         if not values:
             self.at_end = True
             time.sleep(min(timeout, 0.005))
@@ -70,11 +71,11 @@ class Source:
 
 
 def decode(message):
-    if message.value() == "bad":
+    if message.content == "bad":
         raise DecodeError("a number", "it is none")
-    if isinstance(message.value(), BaseException):
-        raise message.value()
-    return message.value()
+    if isinstance(message.content, BaseException):
+        raise message.content
+    return message.content
 
 
 @pytest.fixture
@@ -82,11 +83,12 @@ def start():
     """A Polling of a new source."""
     made = []
 
-    def begin(by_hand=False, store_unreadable=lambda alert, reason: None):
+    def begin(*values, store_unreadable=lambda alert, reason: None, **given):
         source, stopping, counters = Source(), threading.Event(), Counters()
+        source.put(*values)
         rules = Rules(store_unreadable=store_unreadable)
         delivery = Delivery(source, None, stopping, rules, counters)
-        polling = Polling(source, delivery, counters, stopping, by_hand)
+        polling = Polling(source, delivery, counters, stopping, **given)
         polling.stopping, polling.counters = stopping, counters
         made.append(polling)
         return source, polling
@@ -137,6 +139,29 @@ def test_an_interruption_shows_the_same_alert_again(start):
     assert source.stored == 1  # the one that nobody saw does not count
 
 
+def test_an_interruption_on_the_way_out_does_the_same(start):
+    class Asking:
+        """A lock whose first release Ctrl-C interrupts."""
+
+        def __init__(self):
+            self.interruptions = [KeyboardInterrupt()]
+
+        def acquire(self, **_):
+            return True
+
+        def release(self):
+            if self.interruptions:
+                raise self.interruptions.pop()
+
+    source, polling = start()
+    polling._asking = Asking()
+    source.put(0)
+    with pytest.raises(KeyboardInterrupt):
+        polling.ask(5)
+    assert polling.ask(5).payload == 0
+    assert source.stored == 0
+
+
 def test_timeouts(start):
     source, polling = start()
     for timeout in (0, 0.2):
@@ -148,8 +173,7 @@ def test_timeouts(start):
 
 
 def test_the_end(start):
-    source, polling = start()
-    source.put(*range(250))
+    _, polling = start(*range(250))
     got = 0
     while polling.ask(None, until_end=True) is not None:
         got += 1
@@ -172,6 +196,15 @@ def test_not_more_is_taken_ahead_than_two_batches(start):
         polling.ask(None)
     assert source.taken <= 200
     assert [polling.ask(None).payload for _ in range(990)] == list(range(10, 1000))
+
+
+def test_what_is_large_is_taken_ahead_up_to_a_number_of_bytes(start):
+    source, polling = start(queue_bytes=10_000)
+    source.most = 1
+    source.put(*(bytes(4000) for _ in range(50)))
+    for _ in range(50):
+        assert polling.ask(None).payload == bytes(4000)
+        assert source.taken - polling.counters.delivered["stream"] <= 4  # one of them is asked for
 
 
 def test_what_cannot_be_read_is_set_aside(start):
@@ -218,6 +251,38 @@ def test_what_came_before_an_error_is_shown_first(start):
     for _ in range(2):
         with pytest.raises(StreamError, match="refused"):
             polling.ask(None)
+
+
+def test_one_thread_asks_at_a_time(start):
+    asking, go_on, got = threading.Event(), threading.Event(), []
+
+    def store(alert, reason):
+        asking.set()
+        go_on.wait(10)
+
+    source, polling = start(store_unreadable=store)
+    source.put("bad", 1, 2)
+    thread = threading.Thread(target=lambda: got.append(polling.ask(None).payload))
+    thread.start()
+    assert asking.wait(10)
+    with pytest.raises(RuntimeError, match="another thread asks"):
+        polling.ask(0)
+    go_on.set()
+    thread.join(10)
+    assert got == [1]
+    assert polling.ask(None).payload == 2  # one after the other is well
+
+
+def test_closing_ends_the_asking(start):
+    source, polling = start()
+    got = []
+    thread = threading.Thread(target=lambda: got.append(polling.ask(None)), daemon=True)
+    thread.start()
+    polling.close(delivered=True)
+    thread.join(10)
+    assert got == [None]
+    source.put(0)
+    assert polling.ask(None) is None
 
 
 def test_by_hand(start):

@@ -3,6 +3,7 @@
 import gzip
 import http.server
 import json
+import ssl
 import threading
 import time
 
@@ -11,6 +12,7 @@ import pytest
 from igwn_style_client import ThumbnailError
 from igwn_style_client.antares import get_thumbnails
 from igwn_style_client.cli import main
+from tests.kafka.server import write_certificates
 
 KINDS = ("template", "science", "difference")
 
@@ -255,7 +257,9 @@ class TestLies:
         with pytest.raises(ThumbnailError, match="science: ANTARES has none"):
             get(web)
 
-    @pytest.mark.parametrize("listing", [b"<html>", b"{}", b"[]", b'{"data": 5}', b'{"data": [1]}'])
+    @pytest.mark.parametrize(
+        "listing", [b"<html>", b"{}", b"[]", b'{"data": 5}', b'{"data": [1]}', b"[" * 10**5]
+    )
     def test_a_list_that_is_none(self, web, listing):
         web.answers["/v2/alerts/7/thumbnails"] = listing
         with pytest.raises(ThumbnailError, match="is no list of images"):
@@ -264,8 +268,25 @@ class TestLies:
     def test_an_address_that_is_none(self, web):
         entry = {"thumbnail_type": "science", "src": "file:///etc/passwd"}
         web.answers["/v2/alerts/7/thumbnails"] = json.dumps({"data": [entry]}).encode()
-        with pytest.raises(ThumbnailError, match="'file:///etc/passwd', which is no HTTP"):
+        with pytest.raises(ThumbnailError, match="'file:///etc/passwd', and not behind https://"):
             get(web)
+
+    def test_from_https_nothing_leads_to_http(self, web, tmp_path, monkeypatch):
+        write_certificates(tmp_path)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tmp_path / "server.pem")
+        entries = [{"thumbnail_type": k, "src": f"{web.url[:-4]}/i/{k}"} for k in KINDS]
+        web.answers["/v2/alerts/7/thumbnails"] = json.dumps({"data": entries}).encode()
+        assert set(get(web)) == set(KINDS)  # from HTTP they are had
+        with http.server.HTTPServer(("127.0.0.1", 0), Web) as vouched:
+            vouched.socket = context.wrap_socket(vouched.socket, server_side=True)
+            vouched.asked, vouched.answers = [], web.answers
+            threading.Thread(target=vouched.handle_request).start()
+            web.asked.clear()
+            with pytest.raises(ThumbnailError, match="and not behind https://"):
+                get_thumbnails(7, None, f"https://127.0.0.1:{vouched.server_port}/v2/")
+        assert web.asked == []
 
     def test_nobody_answers(self):
         begun = time.monotonic()
@@ -284,6 +305,8 @@ class TestLies:
     [
         ({"alert_id": None}, TypeError),
         ({"alert_id": 7.0}, TypeError),
+        ({"alert_id": ""}, ValueError),
+        ({"alert_id": ".."}, ValueError),
         ({"alert_id": 7, "base_url": "file:///"}, ValueError),
         ({"alert_id": 7, "output_dir": 5}, TypeError),
     ],
