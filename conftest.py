@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.listening", "tests.listener", "tests.receiving")
+pytest.register_assert_rewrite(
+    "tests.commands", "tests.listening", "tests.listener", "tests.receiving"
+)
 
 # Shared fixtures that must not move with HOME: downloads are kept between runs.
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "igwn-style-client"

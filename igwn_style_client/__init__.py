@@ -37,7 +37,8 @@ from .errors import (
     TopicNotFound,
 )
 from .health import Health
-from .publishing import Receipt
+from .receipts import Receipt
+from .replaying import replay
 from .simulation import simulate
 
 __all__ = [
@@ -71,5 +72,6 @@ __all__ = [
     "TopicNotFound",
     "__version__",
     "client",
+    "replay",
     "simulate",
 ]

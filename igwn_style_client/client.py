@@ -13,6 +13,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import unquote
@@ -24,14 +25,16 @@ from hop.auth import Auth
 from . import credentials, doctor, igwn, settings
 from .alert import Alert
 from .arguments import DEFAULT_PORT, check, check_start_at, parse_server, topic_names
+from .connection import Connection
 from .delivery import Callback
 from .doctor import Check
 from .errors import NotConnected, PublishError, StreamError, TopicNotFound
 from .health import Health
 from .inquiry import Inquiry
-from .listening import Listening, Manner, SetAside
-from .publishing import Connection, Receipt, Session, receipts_for
+from .listening import Listening, Manner, SetAside, set_aside_path
+from .publishing import Session, together
 from .reader import Reader, StartAt
+from .receipts import Receipt, receipts_for
 from .retry import RetryPolicy
 from .rights import may_read
 from .signals import end_in_order
@@ -250,6 +253,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         key: Callable[[Alert], Hashable] | None = None,
         attempts: int = 1,
         on_failure: str = "raise",
+        until_eos: bool = False,
     ) -> None:
         """Call `callback` for every alert until `stop` is called.
 
@@ -280,6 +284,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         on_failure
             After the last attempt: "raise" what the callback raised, or "set_aside" the alert and
             go on.
+        until_eos
+            True: it returns when all that there is has been delivered.
 
         Raises
         ------
@@ -304,9 +310,12 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             key=key,
             attempts=attempts,
             on_failure=on_failure,
+            until_eos=until_eos,
         )
 
-    def alerts(self, topic: str | Iterable[str] | None = None) -> Iterator[Alert]:
+    def alerts(
+        self, topic: str | Iterable[str] | None = None, *, until_eos: bool = False
+    ) -> Iterator[Alert]:
         """Yield every alert until `stop` is called: `listen` as an iterator.
 
         An alert counts as delivered when the next one is asked for; not when the loop is left.
@@ -316,14 +325,17 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         topic
             Short name, or any iterable of them.  None: all topics of the group, also those that
             appear later.
+        until_eos
+            True: it ends when all that there is has been yielded.
 
         Raises
         ------
         StreamError, ArchiveError, DecodeError
             As `listen`.
         """
+        check(until_eos, "until_eos", bool)
         topics = None if topic is None else topic_names(topic)
-        return self._listening.alerts(lambda: self._stream(topics), self._manner())
+        return self._listening.alerts(lambda: self._stream(topics), self._manner(), until_eos)
 
     def _stream(self, topics: list[str] | None) -> Reader:
         """Open the stream that `listen` reads."""
@@ -346,6 +358,11 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             queue_bytes=self.queue_bytes,
             options=self.options,
         )
+
+    @property
+    def set_aside_path(self) -> Path | None:
+        """The archive in which alerts are set aside, made when one is; None: nowhere."""
+        return set_aside_path(self._manner())
 
     def health(self) -> Health:
         """Return how the client is: its state, and what it has counted since it was made."""
@@ -438,7 +455,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             or `msg` is too large.  `msg` was not queued; it is the last in `unconfirmed`.
         """
         report = None if on_delivery is None else receipts_for(topic, on_delivery)
-        given = _given(headers=headers, key=key, test=test, delivery_callback=report)
+        given = _given(headers, key, test, report)
         self._session(topic).write(msg, **given)
 
     def flush_by_topic(self, topic: str) -> None:
@@ -521,7 +538,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         # behind them is kept.
         names = topic_names(topic)
         headers = list(headers) if isinstance(headers, Iterator) else headers
-        given = _given(headers=headers, key=key, test=test)
+        given = _given(headers, key, test)
         sessions = [self._open_session(name) for name in names]
         calls = [partial(session.write, msg, **given) for session in sessions]
         try:
@@ -801,17 +818,19 @@ def _each(calls: Iterable[Callable[[], object]]) -> None:
             others.append(error)
     if others:
         raise others[0]
-    if len(failures) == 1:
-        raise failures[0]
     if failures:
-        text = "; ".join(str(one) for one in failures)
-        unconfirmed = [sent for one in failures for sent in one.unconfirmed]
-        raise PublishError(text, unconfirmed) from failures[0].__cause__
+        raise together(failures)
 
 
-def _given(**keywords: Any) -> dict[str, Any]:
+def _given(
+    headers: Any, key: str | bytes | None, test: bool, delivery_callback: Any = None
+) -> dict[str, Any]:
     """Return the keywords that were given; a session of somebody else's may not know them all."""
-    return {name: value for name, value in keywords.items() if value not in (None, False)}
+    if headers is None and key is None and not test and delivery_callback is None:
+        return {}
+    keywords = {"headers": headers, "key": key, "delivery_callback": delivery_callback}
+    given = {name: value for name, value in keywords.items() if value is not None}
+    return {**given, "test": True} if test else given
 
 
 def _flush_at_exit(connections: Mapping[Any, Connection]) -> None:

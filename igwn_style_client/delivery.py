@@ -52,6 +52,11 @@ class Source(Protocol):
 
     settle: Callable[[Collection[Watermark]], None]
 
+    @property
+    def at_end(self) -> bool:
+        """Whether all that there is has been taken; asked only where the rules say `until_end`."""
+        ...
+
     def take(self, most: int, timeout: float) -> list[Alert]:
         """Return up to `most` alerts, waiting up to `timeout` seconds for the first."""
         ...
@@ -86,6 +91,8 @@ class Rules:
         How long a partition that is taken away waits for its running callbacks.
     apart
         Whether even a single worker is a lane, not the thread of `run`.
+    until_end
+        Whether it ends when all that there is has been delivered.
     """
 
     batch_size: int = 1
@@ -97,6 +104,7 @@ class Rules:
     queue_bytes: int = 64 * 2**20
     settle_seconds: float = 30.0
     apart: bool = False
+    until_end: bool = False
 
 
 def adapt(callback: Callback, run: Callable[..., Any] | None = None) -> Callable[[Alert], Any]:
@@ -306,6 +314,8 @@ class Delivery:
         source, most = self._source, max(self._rules.batch_size, _BATCH)
         while not self._stopping.is_set():
             alerts = source.take(most, _LOOK_SECONDS)
+            if not alerts and self._is_over():
+                return
             try:
                 self._deliver(alerts)
             except BaseException:
@@ -354,7 +364,10 @@ class Delivery:
         """Yield readable alerts; one is finished when the next is asked for."""
         source = self._source
         while not self._stopping.is_set():
-            for alert in source.take(self._rules.batch_size, _LOOK_SECONDS):
+            alerts = source.take(self._rules.batch_size, _LOOK_SECONDS)
+            if not alerts and self._is_over():
+                return
+            for alert in alerts:
                 if self._stopping.is_set():
                     return
                 if alert._watermark.over:
@@ -365,6 +378,10 @@ class Delivery:
                     self._counters.delivered[alert.topic] += 1
                 alert._watermark.finish(alert.offset)
                 source.store([alert._watermark])
+
+    def _is_over(self) -> bool:
+        """Whether nothing more is to come, after a look that found nothing."""
+        return self._rules.until_end and self._source.at_end
 
     # -- lanes -----------------------------------------------------------------------------------
 
@@ -386,6 +403,8 @@ class Delivery:
                 else:
                     self._sort(self._source.take(most, _LOOK_SECONDS))
                 self._collect()
+                if not self._waiting_bytes and self._is_over():
+                    return
         finally:
             # No further callback starts; those that run are waited for.
             self._parked = True

@@ -19,6 +19,9 @@ class Health:
     state
         "idle", "connecting", "listening", "waiting" (no broker can be reached) or "reconnecting"
         (after an error, with a new consumer).
+    lag
+        Alerts that the broker had at its last answers and that are not delivered yet; of the
+        partitions that are read here.  None while that is not known.
     delivered
         Alerts whose callback has returned, by topic.
     failed
@@ -38,6 +41,7 @@ class Health:
     """
 
     state: str
+    lag: int | None
     delivered: Mapping[str, int]
     failed: int
     set_aside: int
@@ -54,6 +58,7 @@ class Counters:
 
     def __init__(self) -> None:
         self.state = "idle"
+        self.lag: int | None = None
         self.delivered: dict[str, int] = defaultdict(int)
         self.failed = 0
         self.set_aside = 0
@@ -69,6 +74,7 @@ class Counters:
         now = time.monotonic()
         return Health(
             state=self.state,
+            lag=self.lag,
             delivered=dict(self.delivered),
             failed=self.failed,
             set_aside=self.set_aside,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from . import settings
@@ -22,7 +23,7 @@ from .reader import Reader
 from .retry import RetryPolicy
 from .signals import finishing_first
 
-__all__ = ["ListenState", "Listening", "Manner", "SetAside"]
+__all__ = ["ListenState", "Listening", "Manner", "SetAside", "set_aside_path"]
 
 log = logging.getLogger(__name__)
 
@@ -85,11 +86,13 @@ class Listening:
         key: Callable[[Alert], Hashable] | None,
         attempts: int,
         on_failure: str,
+        until_eos: bool = False,
     ) -> None:
         """Do what `client.listen` says, which has the same keywords."""
         adapt(callback)  # raises now, before any network is touched
         check(workers, "workers", (int, Executor), least=1)
         check(attempts, "attempts", int, least=1)
+        check(until_eos, "until_eos", bool)
         if on_failure not in ("raise", "set_aside"):
             raise ValueError(f'"on_failure" must be "raise" or "set_aside", not {on_failure!r}')
         if on_failure == "set_aside" and manner.set_aside is False:
@@ -104,6 +107,8 @@ class Listening:
         ):
             if stream is None:
                 return
+            if until_eos:
+                stream.tell_ends()
             rules = Rules(
                 batch_size=manner.batch_size,
                 workers=side_by_side,
@@ -115,18 +120,23 @@ class Listening:
                 settle_seconds=settings.settle_seconds(manner.options),
                 # In a lane even if it is the only one, so that a signal does not cut it off.
                 apart=run is not None,
+                until_end=until_eos,
             )
             call = adapt(callback, run)
             Delivery(stream, call, self.stopping, rules, self.counters).run()
 
-    def alerts(self, open_stream: Callable[[], Reader], manner: Manner) -> Iterator[Alert]:
+    def alerts(
+        self, open_stream: Callable[[], Reader], manner: Manner, until_eos: bool = False
+    ) -> Iterator[Alert]:
         """Do what `client.alerts` says."""
         with (
             self.state.running(self.stopping),
             self.streaming(open_stream, manner) as (stream, store),
         ):
             if stream is not None:
-                rules = Rules(manner.batch_size, store_unreadable=store)
+                if until_eos:
+                    stream.tell_ends()
+                rules = Rules(manner.batch_size, store_unreadable=store, until_end=until_eos)
                 delivery = Delivery(stream, None, self.stopping, rules, self.counters)
                 yield from delivery.alerts()
 
@@ -162,8 +172,16 @@ def _archive(manner: Manner) -> Archive:
     if isinstance(manner.set_aside, (str, os.PathLike)):
         return Archive(manner.set_aside, ceiling=_SET_ASIDE_CEILING).open()
     # Made when something is set aside, so that a listener needs no place to write until then.
-    path = default_path(manner.server, manner.consumer_group)
+    path = set_aside_path(manner)
+    assert path is not None  # noqa: S101  # `streaming` has looked
     return Archive(path, ceiling=_SET_ASIDE_CEILING, make_folder=True)
+
+
+def set_aside_path(manner: Manner) -> Path | None:
+    """Return where alerts are set aside; None: nowhere."""
+    if manner.set_aside is None:
+        return default_path(manner.server, manner.consumer_group)
+    return None if manner.set_aside is False else Path(manner.set_aside).expanduser()
 
 
 class ListenState:

@@ -8,7 +8,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, KafkaException, TopicPartition
 
-__all__ = ["Partition", "StartAt", "committed", "ends", "oldest", "starts"]
+__all__ = ["Partition", "StartAt", "committed", "ends", "lag", "oldest", "starts"]
 
 #: Full name of the topic, and number.
 Partition = tuple[str, int]
@@ -48,6 +48,23 @@ def ends(kafka: Any, partitions: Collection[Partition]) -> dict[Partition, tuple
     oldest_ones = _ask(kafka, dict.fromkeys(partitions, OFFSET_BEGINNING))
     next_ones = _ask(kafka, dict.fromkeys(partitions, OFFSET_END))
     return {one: (oldest_ones[one], next_ones[one]) for one in partitions}
+
+
+def lag(kafka: Any, marks: Mapping[Partition, int]) -> int | None:
+    """Return how many alerts lie beyond the marks, as far as the broker's answers have said.
+
+    Asks nobody; None while not every partition has had an answer.
+    """
+    behind = 0
+    for partition, mark in marks.items():
+        try:
+            _, end = kafka.get_watermark_offsets(TopicPartition(*partition), cached=True)
+        except KafkaException:
+            return None
+        if end < 0:
+            return None
+        behind += max(0, end - mark)
+    return behind
 
 
 def oldest(kafka: Any, partition: Partition) -> int:

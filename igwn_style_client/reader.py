@@ -66,6 +66,7 @@ _AT_ONCE_BYTES = 4 * 2**20
 _FIRST = 100
 _COMMIT_AGAIN_SECONDS = 0.5
 _KEEPER_SECONDS = 1.0
+_COUNT_SECONDS = 1.0
 # How long nobody answers before the consumer itself is no longer trusted.
 _STALL_SECONDS = 120.0
 # How long a consumer that is given up may take to leave its group before it does so behind us.
@@ -268,6 +269,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._open_at = 0.0
         self._contact = time.monotonic()
         self._looked = 0.0
+        self._counted = 0.0
 
         self._baton = threading.Lock()
         self._away_since: float | None = None
@@ -569,6 +571,10 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 self._identities.accept(topic)
         if now - self._looked > (2 if busy else 1) * self._look_seconds():
             self._look_around(now)
+        if now - self._counted > _COUNT_SECONDS:
+            self._counted = now
+            marks = {partition: watermark.mark for partition, watermark in self._live.items()}
+            self._counters.lag = positions.lag(self._kafka, marks)
 
     def _alerts(self, messages: Sequence[Message]) -> list[Alert]:
         # The hottest lines: what a partition's alerts have in common is looked up once.
@@ -766,6 +772,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self.settle(live)
         for watermark in live:
             self._marks[watermark.where] = watermark.mark
+        self._counters.lag = None
         self._backlog.clear()
         self._ended.clear()
         self._backlog_bytes = 0
@@ -799,11 +806,16 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 self._names(),
             )
 
+    def tell_ends(self) -> None:
+        """Be told of the ends, for `at_end`; called before the first `take`."""
+        self._conf.options = {**self._conf.options, "enable.partition.eof": True}
+
     @property
     def at_end(self) -> bool:
         """Whether all that there is of our partitions has been taken.
 
-        It is told of the ends only with the option ``enable.partition.eof``.
+        It is told of the ends only after `tell_ends`, or with the option
+        ``enable.partition.eof``.
         """
         listening = self._counters.state == "listening"
         return listening and not self._backlog and self._live.keys() <= self._ended

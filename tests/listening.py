@@ -154,6 +154,43 @@ class Listening:
             wait_until(lambda: got, what="the alert from before")
         assert got == ["before"]
 
+    @pytest.mark.parametrize("workers", [1, 3])
+    def test_until_eos(self, broker, group, connect, workers):
+        broker.create_topics(f"{group}.superevent")
+        publisher, got = connect(), []
+        listener = {"consumer_group": group, "start_at": "earliest"}
+
+        def collect(topic, payload):
+            got.append(payload)
+
+        for numbers in (range(20), range(20, 25), ()):
+            for number in numbers:
+                publisher.publish("superevent", number)
+            connect(**listener).listen(collect, "superevent", workers=workers, until_eos=True)
+            assert sorted(got) == list(numbers)
+            got.clear()
+
+    def test_the_iterator_until_eos(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent")
+        for number in range(5):
+            connect().publish("superevent", number)
+        alerts = connect(start_at="earliest").alerts("superevent", until_eos=True)
+        assert sorted(alert.payload for alert in alerts) == list(range(5))
+
+    def test_the_lag_is_what_is_not_delivered_yet(self, broker, group, connect):
+        broker.create_topics(f"{group}.superevent")
+        go_on = threading.Event()
+        alerts = connect(consumer_group=group)
+        assert alerts.health().lag is None
+        with listening(alerts, lambda topic, payload: go_on.wait(60), "superevent"):
+            publisher = connect()
+            for number in range(4):
+                publisher.publish("superevent", number)
+            wait_until(lambda: alerts.health().lag == 4, what="a lag of all four")
+            go_on.set()
+            wait_until(lambda: alerts.health().lag == 0, what="no lag")
+        assert alerts.health().lag is None
+
     def test_an_alert_whose_callback_raised_comes_again(self, broker, group, connect, told):
         broker.create_topics(f"{group}.superevent")
         publisher = connect()
@@ -452,7 +489,7 @@ class Publishing:
         for theirs, ours in zip(got[::2], got[1::2], strict=True):
             assert (ours.raw, ours.key) == (theirs.raw, theirs.key)
             assert without_id(ours) == without_id(theirs)
-            assert ours.id is not None
+            assert (ours.id.version, ours.id.variant) == (theirs.id.version, theirs.id.variant)
             assert ours.id != theirs.id
         assert ("origin", b"LHO") in without_id(ours)
         assert given["headers"] == [("origin", b"LHO"), ("n", "1")]

@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+from igwn_style_client import EmbeddedBroker, client
+from tests.waiting import wait_until
+
 # SIGINT is ignored in what a shell puts into the background, and children inherit that.
 START = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
@@ -111,6 +114,100 @@ class TestDemo:
         assert done.returncode == 0
         assert " INFO igwn_style_client.client: listening to 19 topics" in done.stderr
         assert "nothing was lost" in done.stdout
+
+
+class TestSimulate:
+    def test_others_listen_to_it(self, environment):
+        command = [
+            sys.executable,
+            "-c",
+            START,
+            "simulate",
+            "--seed",
+            "1",
+            "--speed",
+            "1e5",
+            "--json",
+        ]
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            told = json.loads(process.stdout.readline())
+            # What it says is what one types.
+            _, *listen = told["listen"].split()
+            done = run(*listen, "--since", "earliest", "--count", "3", "--json", **environment)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=SECONDS)
+        assert (process.returncode, errors.strip()) == (130, "")
+        assert (done.returncode, done.stderr) == (0, "")
+        alerts = [json.loads(line) for line in done.stdout.splitlines()]
+        assert len(alerts) == 3
+        assert {alert["full_name"].partition(".")[0] for alert in alerts} == {"gracedb"}
+
+    def test_a_server_of_the_environment_is_left_alone(self, environment):
+        environment["IGWN_STYLE_CLIENT_SERVER"] = "kafka://127.0.0.1:1/"
+        done = run("simulate", "--superevents", "1", "--speed", "1e6", "--json", **environment)
+        assert done.returncode == 0
+        told = json.loads(done.stdout.splitlines()[0])
+        assert told["server"] != "kafka://127.0.0.1:1/"
+        assert "--test-alerts" not in told["listen"]
+
+
+class TestListen:
+    @pytest.fixture
+    def broker(self):
+        with EmbeddedBroker() as broker:
+            broker.create_topics(["gracedb.superevent"])
+            with client(server=broker.url, noauth=True) as publisher:
+                signed_off = {"uid": "S1", "alert_type": "label_added", "data": {"name": "ADVOK"}}
+                publisher.publish("superevent", signed_off)
+            yield broker
+
+    @pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1"}])
+    def test_on_a_terminal(self, environment, broker, variables):
+        environment |= {"COLUMNS": "120", "LINES": "30", "TERM": "xterm", "LANG": "C.UTF-8"}
+        environment |= variables
+        ours, theirs = os.openpty()
+        told = ["--server", broker.url, "--noauth", "--since", "earliest", "--timeout", "8"]
+        command = [sys.executable, "-c", START, "listen", "superevent", *told]
+        with subprocess.Popen(command, env=environment, stdout=theirs, stderr=theirs) as process:
+            os.close(theirs)
+            shown, stopped = b"", False
+            while part := read(ours):
+                shown += part
+                if b"connected since" in shown and not stopped:
+                    process.send_signal(signal.SIGINT)
+                    stopped = True
+            assert process.wait(SECONDS) == 130
+        os.close(ours)
+        text = shown.decode()
+        assert "S1          label_added ADVOK" in text
+        assert "connected since" in text
+        assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # the cursor comes back
+        assert ("\x1b[32m" in text) == (not variables)  # green
+        assert "Traceback" not in text
+
+    def test_a_second_ctrl_c_ends_the_program_too(self, environment, broker, tmp_path):
+        begun = tmp_path / "begun"
+        told = ["--server", broker.url, "--noauth", "--since", "earliest"]
+        wait = ["--exec", f"echo $$ > {begun}; trap 'echo > {tmp_path}/ended; exit 1' TERM; "
+                "while :; do sleep 0.1; done", "--shell"]  # fmt: skip
+        command = [sys.executable, "-c", START, "listen", "superevent", *told, *wait]
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as one:
+            wait_until(lambda: begun.exists() or one.poll() is not None, what="the program")
+            one.send_signal(signal.SIGINT)
+            assert "again, to end at once" in one.stderr.readline()
+            one.send_signal(signal.SIGINT)
+            one.communicate(timeout=SECONDS)
+        assert one.returncode == 130
+        wait_until((tmp_path / "ended").exists, what="the end of the program")
+
+    def test_nobody_answers(self, environment):
+        done = run("listen", "--server", "kafka://127.0.0.1:1/", "--noauth", **environment)
+        assert (done.returncode, done.stdout) == (1, "")
+        [line] = done.stderr.splitlines()
+        assert line.startswith("igwn-style-client: error: ")
+        assert "127.0.0.1:1" in line
 
 
 def read(terminal):

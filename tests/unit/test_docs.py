@@ -2,18 +2,24 @@
 
 import ast
 import configparser
+import importlib.util
 import inspect
 import pkgutil
 import re
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 import igwn_style_client
 from igwn_style_client import client, errors
+from igwn_style_client.cli import main
 
 ROOT = Path(__file__).parents[2]
+_spec = importlib.util.spec_from_file_location("help_page", ROOT / "docs" / "help.py")
+help_page = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(help_page)
 PACKAGE = Path(igwn_style_client.__file__).parent
 # Where a package is imported by another name than it is installed by.
 INSTALLED_AS = {
@@ -98,6 +104,49 @@ def test_names_in_backquotes_lead_to_the_reference():
     for path in (ROOT / "docs").glob("*.rst"):
         names = re.findall(r"(?<![`:>\w])`(\w+)`(?![`_])", path.read_text())
         assert set(names) <= set(igwn_style_client.__all__), path.name
+
+
+def test_every_command_is_on_the_page_of_the_command_line():
+    text = page("cli.rst")
+    for command in help_page.commands():
+        assert f"   $ {f'igwn-style-client {command}'.rstrip()} --help\n" in text
+
+
+@pytest.mark.skipif(
+    tuple(map(int, version("click").split(".")[:2])) < (8, 5),
+    reason="click before 8.5 words and orders some of it otherwise",
+)
+def test_the_page_of_the_command_line_says_what_the_commands_say():
+    text = page("cli.rst")
+    assert help_page.renewed(text) == text, "run: python docs/help.py"
+
+
+def test_every_help_has_examples():
+    for command in help_page.commands():
+        said = help_page.help_of(command)
+        assert said.startswith(f"Usage: {f'igwn-style-client {command}'.rstrip()} ")
+        assert re.search("^  Examples?:$", said, re.MULTILINE), command
+
+
+def test_the_page_of_the_command_line_has_every_variable():
+    variables = {
+        parameter.envvar
+        for command in main.commands.values()
+        for parameter in [*main.params, *command.params]
+        if parameter.envvar
+    }
+    assert "IGWN_STYLE_CLIENT_SERVER" in variables
+    assert missing(variables - {"ANTARES_API_BASE_URL"}, page("cli.rst")) == []
+
+
+def test_every_option_of_igwn_alert_has_its_place():
+    tool = pytest.importorskip("igwn_alert.tool")
+    text = page("cli.rst").partition("Coming from ``igwn-alert``")[2]
+    [subcommands] = [one for one in tool.parser()._actions if one.dest == "action"]
+    names = [one for action in tool.parser()._actions for one in action.option_strings]
+    names = set(names) - {"-h", "--help"} | set(subcommands.choices)
+    assert {"-g", "listen", "--jsonpp"} <= names
+    assert [name for name in names if not re.search(rf"``{name}\b", text)] == []
 
 
 def test_every_keyword_has_its_setting():

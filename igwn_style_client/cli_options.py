@@ -1,0 +1,286 @@
+"""Options that several commands have, those of the connection first of all."""
+
+from __future__ import annotations
+
+import math
+import re
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from . import DEFAULT_GROUP, DEFAULT_PORT, DEFAULT_SERVER, client, profiles
+from .arguments import topic_names
+
+__all__ = ["Command", "When", "connect", "connecting", "ending_well", "no_nan", "some_topics"]
+
+
+class Command(click.Command):
+    """A command whose help tells its own options from those of the connection."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in two parts."""
+        parts: dict[str, list[tuple[str, str]]] = {"Options": [], "Options of the connection": []}
+        own, connection = parts.values()
+        for option in self.get_params(ctx):
+            record = option.get_help_record(ctx) if isinstance(option, click.Option) else None
+            if record is not None:
+                (connection if option.name in (*_NAMES, "profile") else own).append(record)
+        for heading, records in parts.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class When(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on
+    """A moment: 2026-11-21T03:00 (UTC), or a time back from now: 90s, 10m, 2h, 1d, 1w.
+
+    Parameters
+    ----------
+    words
+        Which others are taken as they are.
+    """
+
+    name = "when"
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a word, a datetime with a time zone, or a timedelta."""
+        if not isinstance(value, str) or value in self._words:
+            return value
+        if back := re.fullmatch(r"(\d+(?:\.\d*)?)([smhdw])", value):
+            try:
+                return timedelta(**{_UNITS[back[2]]: float(back[1])})
+            except OverflowError:
+                self.fail(f"{value!r} is too long ago", param, ctx)
+        try:  # Python 3.10 does not know the Z
+            moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", value))
+        except ValueError:
+            forms = ", ".join(["2026-11-21T03:00", "10m", "2h", "1d", *self._words])
+            self.fail(f"{value!r} is no time; write it as one of {forms}", param, ctx)
+        return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def no_nan(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    """Refuse what click's numbers let pass, as the callback of an option."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("it is no number", ctx, parameter)
+    return value
+
+
+def _setting(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> Any:
+    settings = dict(one.partition("=")[::2] for one in given)
+    if broken := [one for one in given if "=" not in one]:
+        # Only the beginning, for the rest may be a password.
+        name = re.match(r"[\w.]*", broken[0])
+        raise click.BadParameter(f"what begins with {name and name[0]!r} is not NAME=VALUE")
+    return settings
+
+
+_NAMES = ("server", "port", "group", "consumer_group", "authfile", "noauth", "ssl_ca_location",
+          "options")  # fmt: skip
+_FILES = ("authfile", "ssl_ca_location")
+
+
+def _use_profile(ctx: click.Context, parameter: click.Parameter, name: str | None) -> None:
+    """Let a profile say what neither the command line nor the environment does."""
+    if ctx.resilient_parsing:
+        return
+    try:
+        settings = profiles.read(name, _NAMES)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, parameter) from error
+    options = settings.get("options", {})
+    if not isinstance(options, Mapping):
+        raise click.BadParameter(f"{profiles.path()}: options is a table", ctx, parameter)
+    settings["options"] = [
+        f"{one}={str(value).lower() if isinstance(value, bool) else value}"
+        for one, value in options.items()
+    ]
+    for one in _FILES:
+        if one in settings:
+            settings[one] = str(Path(str(settings[one])).expanduser())
+    ctx.default_map = settings
+
+
+def _complete_profile(
+    _ctx: click.Context, _parameter: click.Parameter, begun: str
+) -> list[CompletionItem]:
+    try:
+        return [CompletionItem(name) for name in profiles.names() if name.startswith(begun)]
+    except ValueError:
+        return []
+
+
+_CONNECTION = [
+    click.option(
+        "--profile",
+        metavar="NAME",
+        envvar="IGWN_STYLE_CLIENT_PROFILE",
+        show_envvar=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_use_profile,
+        shell_complete=_complete_profile,
+        help="Options of this name from ~/.config/igwn-style-client/config.toml.",
+    ),
+    click.option(
+        "-s",
+        "--server",
+        metavar="URL",
+        envvar="IGWN_STYLE_CLIENT_SERVER",
+        default=DEFAULT_SERVER,
+        show_default=True,
+        show_envvar=True,
+        help="The broker, or several separated by commas; kafka://USER@HOST/ chooses a credential.",
+    ),
+    click.option(
+        "-p",
+        "--port",
+        type=click.IntRange(1, 65535),
+        envvar="IGWN_STYLE_CLIENT_PORT",
+        default=DEFAULT_PORT,
+        show_default=True,
+        show_envvar=True,
+        help="For brokers that name none.",
+    ),
+    click.option(
+        "-g",
+        "--group",
+        metavar="PREFIX",
+        envvar="IGWN_STYLE_CLIENT_GROUP",
+        default=DEFAULT_GROUP,
+        show_default=True,
+        show_envvar=True,
+        help="GraceDB's prefix of the topics.",
+    ),
+    click.option(
+        "-c",
+        "--consumer-group",
+        metavar="NAME",
+        envvar="IGWN_STYLE_CLIENT_CONSUMER_GROUP",
+        show_envvar=True,
+        help="Kafka's group, which remembers how far its members have come.",
+    ),
+    click.option(
+        "--authfile",
+        metavar="FILE",
+        envvar="IGWN_STYLE_CLIENT_AUTHFILE",
+        show_envvar=True,
+        help="An auth.toml of hop.",
+    ),
+    click.option(
+        "--noauth",
+        "--no-auth",
+        is_flag=True,
+        envvar="IGWN_STYLE_CLIENT_NOAUTH",
+        show_envvar=True,
+        help="An unauthenticated session.",
+    ),
+    click.option(
+        "--ssl-ca-location",
+        metavar="FILE",
+        envvar="IGWN_STYLE_CLIENT_SSL_CA_LOCATION",
+        show_envvar=True,
+        help="A private CA's file.",
+    ),
+    click.option(
+        "--option",
+        "options",
+        metavar="NAME=VALUE",
+        multiple=True,
+        envvar="IGWN_STYLE_CLIENT_OPTIONS",
+        show_envvar=True,
+        callback=_setting,
+        help="A setting of librdkafka; may be given again.",
+    ),
+]
+
+
+def connecting(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that all connections have; it takes them as `connection`."""
+
+    @wraps(command)
+    def run(*args: Any, **given: Any) -> Any:
+        connection = {name: given.pop(name) for name in _NAMES}
+        return command(*args, connection=connection, **given)
+
+    for option in reversed(_CONNECTION):
+        run = option(run)
+    return run
+
+
+def connect(connection: Mapping[str, Any]) -> client:
+    """Make a client of the options of a connection; contacts nobody."""
+    try:
+        return client(**connection)
+    except (TypeError, ValueError) as error:  # of what was typed
+        raise click.UsageError(str(error)) from error
+
+
+def some_topics(topics: Sequence[str]) -> list[str] | None:
+    """Return the topics that were typed; None, for all of the group, if there is none."""
+    try:
+        return topic_names(topics) if topics else None
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+@contextmanager
+def ending_well(stop: Callable[[], object], told: str = "") -> Iterator[None]:
+    """Let a first Ctrl-C or SIGTERM call `stop`, and the block end when it is ready to.
+
+    The second one ends it at once.  After SIGTERM the command is done: that is how those end that
+    have no other end.
+
+    Parameters
+    ----------
+    stop
+        May be called by a signal handler.
+    told
+        What is printed then, on the standard error.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Ctrl-C was pressed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+
+    def finish(number: int, _frame: object) -> None:
+        caught.append(number)
+        stop()
+        restore()
+        if told:
+            click.echo(told, err=True)
+
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+    for one, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(one, finish)
+    try:
+        yield
+    finally:
+        restore()
+    if signal.SIGINT in caught:
+        raise KeyboardInterrupt
