@@ -465,7 +465,8 @@ class KafkaServer(KafkaProcess):
     def acl(self, user, operation, *, topic=None, group=None, allow=True):
         """Allow `user` an operation ("read", "write", "describe", "all", ...), or deny it.
 
-        From its first ACL on, a topic or group is closed to everyone whom no ACL allows.
+        From its first ACL on, a topic or group is closed to everyone whom no ACL allows; so is
+        the cluster, which is the resource where neither is named.
         """
         rule = (
             *_resource(topic, group),
@@ -553,7 +554,11 @@ class KafkaServer(KafkaProcess):
 
 
 def _resource(topic, group):
-    if (topic is None) == (group is None):
+    if topic is not None and group is not None:
         raise TypeError("name one resource: topic=... or group=...")
-    kind = admin.ResourceType.GROUP if topic is None else admin.ResourceType.TOPIC
-    return kind, group if topic is None else topic, admin.ResourcePatternType.LITERAL
+    kind, name = admin.ResourceType.BROKER, "kafka-cluster"
+    if topic is not None:
+        kind, name = admin.ResourceType.TOPIC, topic
+    elif group is not None:
+        kind, name = admin.ResourceType.GROUP, group
+    return kind, name, admin.ResourcePatternType.LITERAL
