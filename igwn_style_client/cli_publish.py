@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from . import ClientError, PublishError, Receipt
-from .cli_options import connect, connecting, no_nan
+from .cli_options import Command, connect, connecting, no_nan
 from .encoding import FORMATS, messages_in
 
 __all__ = ["publish"]
@@ -27,6 +27,7 @@ _SLOW = 10.0
 
 
 @click.command(
+    cls=Command,
     short_help="Publish the alerts in files.",
     epilog="""\b
 Examples:
@@ -36,7 +37,6 @@ Examples:
 )
 @click.argument("topic")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.File("rb"))
-@connecting
 @click.option(
     "--format",
     "format_",
@@ -63,6 +63,7 @@ Examples:
     help="Longest wait for a confirmation.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@connecting
 def publish(
     topic: str,
     files: tuple[BinaryIO, ...],
@@ -80,8 +81,8 @@ def publish(
     The exit status is 0 if the broker has confirmed all of them.
     """
     total = _check(files, format_)
-    more = {"publish_timeout": timeout, "options": {"queue.buffering.max.kbytes": _QUEUE_KBYTES}}
-    alerts = connect({**connection, **more})
+    options = {"queue.buffering.max.kbytes": _QUEUE_KBYTES, **connection["options"]}
+    alerts = connect({**connection, "publish_timeout": timeout, "options": options})
     try:
         alerts.connect(topic)
     except ValueError as error:  # of a topic's name

@@ -117,3 +117,12 @@ def test_not_confirmed(group):
     assert (status, printed) == (1, "")
     assert "0 of 1 confirmed; 1 alert for" in errors
     assert "127.0.0.1:1" in errors
+
+
+def test_a_setting_of_the_user_is_heeded(broker, group, tmp_path):
+    broker.create_topics(f"{group}.superevent")
+    file = tmp_path / "alert.json"
+    file.write_text("1")
+    status, _, errors = publish(broker, group, str(file), "--option", "no.such.setting=1")
+    assert status != 0
+    assert "no.such.setting" in errors
