@@ -12,12 +12,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import bars, growth, idle, importing, latency, machine, reading, scaling
-from tests.kafka.server import KafkaServer, fetch
+from benchmarks import bars, growth, idle, importing, latency, machine, publishing, reading, scaling
+from tests.kafka.server import fetch
 
-PARTS = {one.__name__.rpartition(".")[2]: one for one in (
-    reading, latency, idle, importing, growth, scaling
-)}  # fmt: skip
+PARTS = {
+    "reading": reading,
+    "latency": latency,
+    "publishing": publishing,
+    "idle": idle,
+    "importing": importing,
+    "growth": growth,
+    "scaling": scaling,
+}
 HERE = Path(__file__).parent
 PAGES = HERE.parent / "docs" / "measured"
 
@@ -26,7 +32,7 @@ def options(arguments):
     """What is asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts")
-    parser.add_argument("--payload", choices=reading.RACES, help="of reading, only this one")
+    parser.add_argument("--payload", nargs="+", choices=reading.RACES, default=list(reading.RACES))
     parser.add_argument("--alerts", type=int, default=100_000, help="of 1 KB; others in proportion")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latencies", type=int, default=200, help="alerts for each way")
@@ -67,7 +73,7 @@ def main(arguments=None):
 
     with (
         tempfile.TemporaryDirectory() as folder,
-        KafkaServer(fetch(reading.CACHE), folder) as kafka,
+        publishing.DistantKafka(fetch(reading.CACHE), folder) as kafka,
     ):
         for name in given.only:
             begun = time.monotonic()

@@ -19,6 +19,7 @@ def rows(results):
         mine = "antares.StreamingClient, iter" if name == "loci" else "antares.Client, iter"
         yield from _at_least(found, f"ANTARES, {name}", [mine], peer, 1.1, "2")
     yield from _latency(results.get("latency"))
+    yield from _publishing(results)
     yield from _idle(results.get("idle"))
     if found := results.get("importing"):
         taken, hop = found["igwn_style_client"]["ratio"], found["hop"]["ratio"]["median"]
@@ -76,3 +77,23 @@ def _idle(found):
         for name, unit in (("cpu", "% CPU"), ("rss", "MB"), ("switches", "switches/s")):
             bar, goal = f"<= {short(theirs[name])}", short(raw[name])
             yield _row(f"idle, {unit}", bar, goal, short(ours[name]), ours[name] <= theirs[name])
+
+
+def _publishing(results):
+    ours = "igwn_style_client"
+    for delay in (0, 40):
+        if found := results.get(f"publishing: one by one, {delay} ms"):
+            each = found[f"{ours} publish"]
+            if delay:
+                round_trips = {name: ms / delay for name, ms in each["ms"].items()}
+                met = round_trips["median"] <= 1.1
+                yield _row("publish, 40 ms away, round trips", "<= 1.1", "", round_trips, met)
+            else:
+                met = each["ratio"]["median"] >= 15
+                yield _row("publish: of igwn_alert", ">= 15", "", each["ratio"], met)
+        if found := results.get(f"publishing: queued, {delay} ms"):
+            taken, hop = found[f"{ours} session"]["ratio"], found["hop session"]["ratio"]
+            bar = 1 if delay else 1.3
+            what = f"queued and flushed, {delay} ms away: of igwn_alert"
+            met = taken["median"] >= bar
+            yield _row(what, f">= {bar}", short(hop["median"]), taken, met)

@@ -7,6 +7,7 @@ import importlib
 import json
 import subprocess
 import sys
+import tempfile
 import time
 
 PEAK = "VmHWM"
@@ -75,10 +76,12 @@ class Child:
 
     def __init__(self, python=sys.executable, module="benchmarks.child", **told):
         self.told = told
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the process
         self.process = subprocess.Popen(
             [python, "-m", module, json.dumps(told)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=self._errors,
             text=True,
         )
 
@@ -88,12 +91,14 @@ class Child:
     def __exit__(self, *_):
         self.process.kill()
         self.process.communicate()
+        self._errors.close()
 
     def result(self):
         """Wait for what it prints at its end."""
         output, _ = self.process.communicate(timeout=600)
         if self.process.returncode:
-            raise SystemExit(f"failed: {self.told}")
+            self._errors.seek(0)
+            raise SystemExit(f"failed: {self.told}\n{self._errors.read().decode(errors='replace')}")
         return json.loads(output.splitlines()[-1])
 
 

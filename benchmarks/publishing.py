@@ -1,25 +1,21 @@
-"""Publish the same alerts in every way, on a real Kafka, in turn, and print the ratios.
+"""Publishing in every way: one by one, each alert confirmed before the next one, and queued.
 
-``python -m benchmarks.publishing [--delay MILLISECONDS]``: on loopback, or as far away as that.
-Each way runs in a process of its own, and in each round all ways run one after the other; a ratio
-is of two of the same round.  Every alert is counted on the topic afterwards.
+On loopback, and as far away as a round trip of 40 ms.  Every alert is counted on its topic
+afterwards.
 """
 
-import argparse
-import json
-import os
-import statistics
-import subprocess
 import sys
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
+from subprocess import PIPE, Popen
 
+from benchmarks.child import Child
+from benchmarks.statistic import ratios, several, short, spread
 from benchmarks.writers import ONE_BY_ONE, QUEUED
-from tests.kafka.server import KafkaServer, _free_ports, fetch
+from tests.kafka.server import KafkaServer, _free_ports
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "igwn-style-client"
-OURS = "igwn_style_client"
+DELAYS = 0, 40
+PARTITIONS = 4
+BYTES = 1000
 
 
 class DistantKafka(KafkaServer):
@@ -33,7 +29,7 @@ class DistantKafka(KafkaServer):
 
     def __init__(self, jars, folder):
         super().__init__(jars, folder)
-        self.behind, self.proxy = _free_ports(2)
+        (self.behind, self.proxy), self._also_claimed = _free_ports(2)
         self.distant = f"127.0.0.1:{self.proxy}"
         file = self.folder / "server.properties"
         lines = file.read_text().splitlines()
@@ -59,7 +55,7 @@ def at_a_distance(kafka, milliseconds):
         return
     command = [sys.executable, "-m", "benchmarks.delay"]
     ports = [str(kafka.proxy), str(kafka.behind), str(milliseconds)]
-    with subprocess.Popen([*command, *ports], stdout=subprocess.PIPE) as proxy:
+    with Popen([*command, *ports], stdout=PIPE) as proxy:
         proxy.stdout.readline()
         try:
             yield kafka.distant
@@ -67,71 +63,53 @@ def at_a_distance(kafka, milliseconds):
             proxy.kill()
 
 
-def measure(way, address, topic, count, size):
-    """Run one way in its own process; its seconds and CPU seconds."""
-    command = [sys.executable, "-m", "benchmarks.writers", way, address, topic]
-    run = subprocess.run(
-        [*command, str(count), str(size)], capture_output=True, text=True, timeout=600, check=False
-    )
-    if run.returncode:
-        raise SystemExit(f"{way} failed:\n{run.stderr}")
-    return json.loads(run.stdout.splitlines()[-1])
+def measure(kafka, given):
+    """Rates, by distance and way."""
+    found = {}
+    for delay in DELAYS:
+        alerts = max(4, given.alerts // (2000 if delay else 100))
+        slow = ("igwn_alert publish", "hop, opened each time")
+        counts = {way: max(4, alerts // 10) if way in slow else alerts for way in ONE_BY_ONE}
+        counts |= dict.fromkeys(QUEUED, max(10, 3 * given.alerts // 10))
+        with at_a_distance(kafka, delay) as address:
+            for what, ways in (("one by one", ONE_BY_ONE), ("queued", QUEUED)):
+                found[f"publishing: {what}, {delay} ms"] = _race(
+                    kafka, address, ways, counts, given.rounds
+                )
+    return found
 
 
-def spread(numbers, form="{:.2f}"):
-    """The smallest, the median and the largest, as text."""
-    return "".join(
-        f"{form.format(one):>10}"
-        for one in (min(numbers), statistics.median(numbers), max(numbers))
-    )
-
-
-def compare(kafka, address, ways, counts, given):
-    """Measure these ways in turn, and print rates and ratios."""
-    results = {way: [] for way in ways}
-    for number in range(given.rounds):
-        order = list(ways) if number % 2 == 0 else list(ways)[::-1]
-        for way in order:
-            topic = f"benchmark.t{number}x{list(ways).index(way)}x{len(ways)}"
-            kafka.create_topics(topic, partitions=given.partitions)
-            taken = measure(way, address, topic, counts[way], given.size)
+def _race(kafka, address, ways, counts, rounds):
+    taken = {way: [] for way in ways}
+    topic = "benchmark.publishing"
+    for number in range(rounds):
+        for way in list(ways)[:: 1 if number % 2 == 0 else -1]:
+            kafka.create_topics(topic, partitions=PARTITIONS)
+            told = {"way": way, "broker": address, "topic": topic}
+            with Child(module="benchmarks.writers", count=counts[way], size=BYTES, **told) as child:
+                taken[way].append(child.result() | {"count": counts[way]})
             there = sum(kafka.end_offsets(topic).values())
-            results[way].append((counts[way] / taken["seconds"], taken["cpu"], there))
             if there != counts[way] + 1:
-                print(f"{way}: {there} of {counts[way] + 1} alerts are on the topic")
+                raise SystemExit(f"{way}: {there} of {counts[way] + 1} alerts are on the topic")
             kafka.delete_topics(topic)
-    print(f"{'':28}{'alerts/s: min, median, max':>30}{'ms each':>10}   {OURS}: times as fast")
-    (ours,) = (way for way in ways if way.startswith(OURS))
-    for way, taken in results.items():
-        rates = [rate for rate, _, _ in taken]
-        ratios = [mine / rate for (mine, _, _), rate in zip(results[ours], rates, strict=True)]
-        each = 1000 / statistics.median(rates)
-        print(f"{way:28}{spread(rates, '{:.1f}')}{each:10.3f}   {spread(ratios)}", flush=True)
+    rates = {way: [one["count"] / one["seconds"] for one in all_] for way, all_ in taken.items()}
+    theirs = next(each for way, each in rates.items() if way.startswith("igwn_alert"))
+    return {
+        way: {
+            "rate": spread(each),
+            "ms": spread([1000 / one for one in each]),
+            "ratio": ratios(each, theirs),
+        }
+        for way, each in rates.items()
+    }
 
 
-def main():
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--delay", type=float, default=0, help="round trip in milliseconds")
-    parser.add_argument("--size", type=int, default=1000, help="bytes of each alert")
-    parser.add_argument("--partitions", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--alerts", type=int, help="one by one; igwn_alert's way a tenth of them")
-    parser.add_argument("--queued", type=int, default=30_000)
-    given = parser.parse_args()
-    alerts = given.alerts or (50 if given.delay else 1000)
-    slow = ("igwn_alert publish", "hop, opened each time")
-    counts = {way: max(4, alerts // 10) if way in slow else alerts for way in ONE_BY_ONE}
-    counts |= dict.fromkeys(QUEUED, given.queued)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        DistantKafka(fetch(CACHE), folder) as kafka,
-        at_a_distance(kafka, given.delay) as address,
-    ):
-        print(f"alerts of {given.size} bytes, {given.rounds} rounds, +{given.delay:g} ms")
-        for ways in (ONE_BY_ONE, QUEUED):
-            compare(kafka, address, ways, counts, given)
+def tables(results):
+    """A table for each distance, one by one and queued."""
+    return {name: list(_rows(ways)) for name, ways in results.items()}
 
 
-if __name__ == "__main__":
-    main()
+def _rows(ways):
+    yield ["", "alerts/s (min-max)", "ms each", "of igwn_alert's (min-max)"]
+    for way, one in ways.items():
+        yield [way, several(one["rate"]), short(one["ms"]["median"]), several(one["ratio"])]

@@ -1,11 +1,10 @@
-"""One way of publishing, in a process of its own; prints seconds and CPU seconds.
+"""One way of publishing, in a process of its own; prints the seconds that it took.
 
-Run as ``python -m benchmarks.writers WAY BROKER TOPIC COUNT SIZE``.  The first alert is sent, and
+The process is told as one JSON argument what to send and how.  The first alert is sent, and
 confirmed, before the time begins.  Alerts are text that holds JSON, as GraceDB sends.
 """
 
 import json
-import resource
 import sys
 import time
 import uuid
@@ -149,9 +148,12 @@ QUEUED = {
 WAYS = ONE_BY_ONE | QUEUED
 
 
-if __name__ == "__main__":
-    way, broker, topic, count, size = sys.argv[1:]
+def write(way, broker, topic, count, size):
+    """Write in this process, and print the result."""
     warnings.simplefilter("ignore")
-    took = WAYS[way](broker, topic, int(count), text(int(size)))
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    print(json.dumps({"seconds": took, "cpu": usage.ru_utime + usage.ru_stime}))
+    took = WAYS[way](broker, topic, count, text(size))
+    print(json.dumps({"seconds": took}))
+
+
+if __name__ == "__main__":
+    write(**json.loads(sys.argv[1]))
