@@ -5,6 +5,7 @@ The process is told as one JSON argument what to read and how; it prints its res
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -71,6 +72,11 @@ def _now_on(measure):
     return {"latest": True} if measure == "clocking" else {}
 
 
+def environment():
+    """Ours, but a module is compiled once and not each time, ours too, as where it is installed."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 class Child:
     """The handle.  As a context manager it ends what is left of the process."""
 
@@ -82,6 +88,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
+            env=environment(),
             text=True,
         )
 

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+from benchmarks.child import environment
 from benchmarks.statistic import ratios, several, spread
 
 THEIRS = "igwn_alert"
@@ -22,7 +23,9 @@ def measure(kafka, given):  # noqa: ARG001
     for number in range(given.imports + 1):
         for module, seconds in taken.items():
             command = [sys.executable, "-c", PROGRAM, module]
-            run = subprocess.run(command, capture_output=True, text=True, check=True)
+            run = subprocess.run(
+                command, capture_output=True, text=True, check=True, env=environment()
+            )
             if number:  # the first one fills the caches
                 seconds.append(float(run.stdout))
     return {

@@ -5,6 +5,7 @@ afterwards.
 """
 
 import sys
+import weakref
 from contextlib import contextmanager
 from subprocess import PIPE, Popen
 
@@ -29,7 +30,8 @@ class DistantKafka(KafkaServer):
 
     def __init__(self, jars, folder):
         super().__init__(jars, folder)
-        (self.behind, self.proxy), self._also_claimed = _free_ports(2)
+        (self.behind, self.proxy), claims = _free_ports(2)
+        weakref.finalize(self, lambda: [claim.close() for claim in claims])
         self.distant = f"127.0.0.1:{self.proxy}"
         file = self.folder / "server.properties"
         lines = file.read_text().splitlines()
