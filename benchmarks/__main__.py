@@ -12,11 +12,23 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import bars, growth, idle, importing, latency, machine, publishing, reading, scaling
+from benchmarks import (
+    bars,
+    growth,
+    idle,
+    importing,
+    latency,
+    machine,
+    publishing,
+    reading,
+    scaling,
+    steps,
+)
 from tests.kafka.server import fetch
 
 PARTS = {
     "reading": reading,
+    "steps": steps,
     "latency": latency,
     "publishing": publishing,
     "idle": idle,

@@ -176,18 +176,32 @@ class Way:
         return find_spec(self.needs) is not None
 
 
-TUNED = {"decode": "orjson:loads", "fetch.queue.backoff.ms": 10}
+ORJSON = {"decode": "orjson:loads"}
+TUNED = ORJSON | {"fetch.queue.backoff.ms": 10}
+ONE_BY_ONE = {"one_by_one": True}
+#: What a loop by hand may tell librdkafka; the last one is what ours does.
+SETTINGS = {
+    "adc's: queued.min.messages=1000": {"queued.min.messages": 1000},
+    "librdkafka's own": {},
+    "queued.max.messages.kbytes=16384": {"queued.max.messages.kbytes": 16384},
+    "fetch.queue.backoff.ms=10": {"fetch.queue.backoff.ms": 10},
+    "both of these": {"fetch.queue.backoff.ms": 10, "queued.max.messages.kbytes": 16384},
+}
 OURS = "igwn_style_client"
 #: What ratios are of: the faster of two loops.
 LOOPS = ("tuned loop, consume()", "tuned loop, poll()")
 WAYS = {
     "confluent_kafka": Way(raw),
-    "confluent_kafka, one by one": Way(raw, {"one_by_one": True}),
+    "confluent_kafka, one by one": Way(raw, ONE_BY_ONE),
     "confluent_kafka, two connections": Way(two_connections),
     "confluent_kafka + json": Way(raw, {"decode": "json:loads"}),
-    "confluent_kafka + json, one by one": Way(raw, {"decode": "json:loads", "one_by_one": True}),
+    "confluent_kafka + json, one by one": Way(raw, {"decode": "json:loads"} | ONE_BY_ONE),
     LOOPS[0]: Way(raw, TUNED, "orjson"),
-    LOOPS[1]: Way(raw, TUNED | {"one_by_one": True}, "orjson"),
+    LOOPS[1]: Way(raw, TUNED | ONE_BY_ONE, "orjson"),
+    **{
+        name: Way(raw, ORJSON | ONE_BY_ONE | settings, "orjson", 0.1 if "adc" in name else 1.0)
+        for name, settings in SETTINGS.items()
+    },
     "igwn_alert": Way(igwn_alert, {}, "igwn_alert", 0.1),
     "igwn_alert, batch_size=100": Way(igwn_alert, {"batch_size": 100}, "igwn_alert", 0.1),
     "hop": Way(hop, {}, "hop", 0.1),

@@ -1,6 +1,7 @@
 """How many alerts a second each way reads, and at what cost: each has its turn in each round."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,18 @@ LARGE = [
     f"{OURS}, in a group",
     f"{OURS}, workers=4",
 ]
-FULL = [way for way in readers.WAYS if "two" not in way and way not in (LARGE[0], LARGE[1])]
+FULL = [
+    "confluent_kafka",
+    JSON,
+    *LOOPS,
+    "igwn_alert",
+    "igwn_alert, batch_size=100",
+    "hop",
+    "gcn-kafka",
+    "aiokafka",
+    *(way for way in readers.WAYS if way.startswith(OURS)),
+]
+SETTINGS = list(readers.SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class Race:
     share: float = 1.0
     with_headers: bool = True
     table: str = "readers"
-    references: tuple = LOOPS
+    references: Sequence = LOOPS
 
 
 RACES = {
@@ -66,6 +78,19 @@ RACES = {
     ),
     "recorded": Race("recorded igwn_alert messages", payloads.igwn, FEW, 0.2),
     "1 MB": Race("a public LVK alert of 1 MB", payloads.public, LARGE, 0.002),
+    "settings": Race(
+        "1 KB of JSON, poll() and orjson, with other settings",
+        lambda: [payloads.superevent(1000)],
+        SETTINGS,
+        references=SETTINGS[3:4],
+    ),
+    "settings, 1 MB": Race(
+        "a public LVK alert of 1 MB, poll() and orjson, with other settings",
+        payloads.public,
+        SETTINGS,
+        0.002,
+        references=SETTINGS[3:4],
+    ),
     "loci": Race(
         "ANTARES' loci of 2.9 KB over TLS",
         payloads.loci,
