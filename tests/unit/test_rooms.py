@@ -42,7 +42,7 @@ FLOORS = [
         "rights",
         "simulation",
     },
-    {"decoding", "encoding", "exporting", "topics"},
+    {"decoding", "encoding", "exporting", "service", "topics"},
     {"inquiry"},
     {"trouble"},
     {
@@ -57,6 +57,7 @@ FLOORS = [
         "positions",
         "probe",
         "profiles",
+        "records",
         "retry",
         "rows",
         "settings",
