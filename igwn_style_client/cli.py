@@ -1,6 +1,7 @@
 """Arguments and printing: with the rooms of its commands, the only place that prints or exits.
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted, 143 ended by SIGTERM.
+Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted; 143 ended by SIGTERM, where that is
+not the way to end.
 """
 
 from __future__ import annotations
@@ -131,8 +132,7 @@ Examples:
 def main(ctx: click.Context, /, log_level: str | None, debug: bool) -> None:
     """Listen to astronomical alerts over Kafka without losing any.
 
-    The exit status is 0 when it is done, 1 after a failure, 2 for wrong usage, 130 after Ctrl-C and
-    143 after SIGTERM.
+    The exit status is 0 when it is done, 1 after a failure, 2 for wrong usage and 130 after Ctrl-C.
     """
     if debug or log_level:
         logging.basicConfig(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import signal
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from rich.table import Table
 
 from .antares import DEFAULT_HOST, Client, Locus, get_thumbnails
 from .arguments import DEFAULT_PORT
+from .cli_options import ending_well
 from .errors import DecodeError, ThumbnailError
 from .files import safe_name, write_whole
 from .thumbnails import DEFAULT_API
@@ -77,7 +76,7 @@ def antares(
     for topic in stored:
         _prepare(folder / safe_name(topic))
     try:
-        with client, _ending_well(client), _shown(stored):
+        with client, ending_well(client.stop), _shown(stored):
             for topic, alert in client.iter(count, until_eos=until_eos):
                 _store(folder / file_of(topic, alert), alert)
                 stored[topic] += 1
@@ -193,39 +192,6 @@ def _store(path: Path, alert: Mapping[str, Any]) -> None:
             f"cannot write {path}: {error.strerror}.  The alert is not marked as delivered: mend "
             "that and start again, and it comes again"
         ) from error
-
-
-@contextmanager
-def _ending_well(client: Client) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the program when the alert that is being stored is stored.
-
-    The second one ends it at once.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    caught: list[int] = []
-
-    def finish(number: int, _frame: object) -> None:
-        caught.append(number)
-        client.stop()
-        restore()
-
-    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-
-    for one, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(one, finish)
-    try:
-        yield
-    finally:
-        restore()
-    if signal.SIGINT in caught:
-        raise KeyboardInterrupt
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from . import Alert, Health, client
 from .cli_handling import Handler, handling, text_of
-from .cli_options import Command, When, connect, connecting, no_nan, some_topics
+from .cli_options import Command, When, connect, connecting, ending_well, no_nan, some_topics
 from .rows import row_of
 
 __all__ = ["Status", "listen"]
@@ -137,6 +137,9 @@ def listen(
             timer.daemon = True
             timer.start()
             stack.callback(timer.cancel)
+        stack.enter_context(
+            ending_well(alerts.stop, "ending when what runs has ended; again, to end at once")
+        )
         alerts.listen(process, names, until_eos=until_eos, **delivery)
     done = sum(alerts.health().delivered.values())
     if count is not None and done < count:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from functools import wraps
 from pathlib import Path
@@ -16,7 +19,7 @@ from click.shell_completion import CompletionItem
 from . import DEFAULT_GROUP, DEFAULT_PORT, DEFAULT_SERVER, client, profiles
 from .arguments import topic_names
 
-__all__ = ["Command", "When", "connect", "connecting", "no_nan", "some_topics"]
+__all__ = ["Command", "When", "connect", "connecting", "ending_well", "no_nan", "some_topics"]
 
 
 class Command(click.Command):
@@ -233,3 +236,51 @@ def some_topics(topics: Sequence[str]) -> list[str] | None:
         return topic_names(topics) if topics else None
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+
+
+@contextmanager
+def ending_well(stop: Callable[[], object], told: str = "") -> Iterator[None]:
+    """Let a first Ctrl-C or SIGTERM call `stop`, and the block end when it is ready to.
+
+    The second one ends it at once.  After SIGTERM the command is done: that is how those end that
+    have no other end.
+
+    Parameters
+    ----------
+    stop
+        May be called by a signal handler.
+    told
+        What is printed then, on the standard error.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Ctrl-C was pressed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+
+    def finish(number: int, _frame: object) -> None:
+        caught.append(number)
+        stop()
+        restore()
+        if told:
+            click.echo(told, err=True)
+
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+    for one, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(one, finish)
+    try:
+        yield
+    finally:
+        restore()
+    if signal.SIGINT in caught:
+        raise KeyboardInterrupt

@@ -196,7 +196,7 @@ class TestListen:
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as one:
             wait_until(lambda: begun.exists() or one.poll() is not None, what="the program")
             one.send_signal(signal.SIGINT)
-            assert "send it again to end at once" in one.stderr.readline()
+            assert "again, to end at once" in one.stderr.readline()
             one.send_signal(signal.SIGINT)
             one.communicate(timeout=SECONDS)
         assert one.returncode == 130

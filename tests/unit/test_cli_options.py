@@ -1,5 +1,6 @@
 """Options that several commands have."""
 
+import signal
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -9,7 +10,14 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from igwn_style_client import profiles
-from igwn_style_client.cli_options import Command, When, connect, connecting, some_topics
+from igwn_style_client.cli_options import (
+    Command,
+    When,
+    connect,
+    connecting,
+    ending_well,
+    some_topics,
+)
 
 NOON = datetime(2024, 4, 10, 12, tzinfo=timezone.utc)
 
@@ -174,3 +182,62 @@ def test_topics():
     assert some_topics(("a", "b", "a")) == ["a", "b"]
     with pytest.raises(click.UsageError, match="a b"):
         some_topics(("a b",))
+
+
+# How a signal ends a command
+
+
+class Stoppable:
+    def __init__(self):
+        self.stopped = 0
+
+    def stop(self):
+        self.stopped += 1
+
+
+@pytest.fixture
+def usual():
+    """What the signals do by themselves, which here is to be noted; returns the notes."""
+    noted = []
+    before = {
+        number: signal.signal(number, lambda number, _frame: noted.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    yield noted
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_has_its_usual_effect(usual, first, second):
+    client, went_on = Stoppable(), []
+
+    def run():
+        with ending_well(client.stop):
+            signal.raise_signal(first)
+            assert (client.stopped, usual) == (1, [])
+            signal.raise_signal(second)
+            went_on.append(True)
+
+    if first == signal.SIGINT:
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    else:
+        run()
+    assert (client.stopped, usual, went_on) == (1, [second], [True])
+
+
+def test_it_is_told(usual, capsys):
+    with ending_well(Stoppable().stop, "ending"):
+        signal.raise_signal(signal.SIGTERM)
+    assert capsys.readouterr() == ("", "ending\n")
+
+
+def test_an_ignored_signal_stays_ignored(usual):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    client = Stoppable()
+    with ending_well(client.stop):
+        signal.raise_signal(signal.SIGINT)
+    assert (client.stopped, usual) == (0, [])
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
