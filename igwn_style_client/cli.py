@@ -23,9 +23,12 @@ from .cli_publish import publish
 from .cli_replay import replay, set_aside
 from .cli_simulate import simulate
 from .cli_topics import topics
+from .records import JSONLines
 from .signals import end_in_order
 
 __all__ = ["main"]
+
+log = logging.getLogger(__name__)
 
 _NAME = "igwn-style-client"
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -42,7 +45,7 @@ class Commands(click.Group):
             status = super().main(*args, **settings) or 0
         except click.ClickException as error:
             status = error.exit_code
-            click.echo(f"{_NAME}: error: {error.format_message()}", err=True)
+            _tell(error.format_message())
             if isinstance(error, click.UsageError) and error.ctx is not None:
                 click.echo(f"Try: {error.ctx.command_path} --help", err=True)
         except click.Abort:  # what click makes of KeyboardInterrupt
@@ -71,6 +74,13 @@ class Commands(click.Group):
             if cause is not error:
                 raise
             raise click.ClickException(str(error)) from error
+
+
+def _tell(error: str) -> None:
+    if any(isinstance(handler.formatter, JSONLines) for handler in logging.root.handlers):
+        log.error("%s", error)
+    else:
+        click.echo(f"{_NAME}: error: {error}", err=True)
 
 
 def _complete(ctx: click.Context, _parameter: click.Parameter, shell: str | None) -> None:
@@ -127,18 +137,26 @@ Examples:
     help="Log debug, info, warning or error and what is worse, with the time.  [default: warnings, "
     "without]",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    envvar="IGWN_STYLE_CLIENT_LOG_FORMAT",
+    show_envvar=True,
+    help="Log lines for people, or a JSON object a line, for a service.  [default: text]",
+)
 @click.option("--debug", is_flag=True, help="Log everything, and show where an error comes from.")
 @click.pass_context
-def main(ctx: click.Context, /, log_level: str | None, debug: bool) -> None:
+def main(ctx: click.Context, /, log_level: str | None, log_format: str | None, debug: bool) -> None:
     """Listen to astronomical alerts over Kafka without losing any.
 
     The exit status is 0 when it is done, 1 after a failure, 2 for wrong usage and 130 after Ctrl-C.
     """
-    if debug or log_level:
-        logging.basicConfig(
-            level=logging.DEBUG if debug else str(log_level).upper(),
-            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        )
+    if debug or log_level or log_format:
+        handler = logging.StreamHandler()
+        text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        handler.setFormatter(JSONLines() if log_format == "json" else text)
+        level = "debug" if debug else log_level or "warning"
+        logging.basicConfig(level=level.upper(), handlers=[handler])
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(2)

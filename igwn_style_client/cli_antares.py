@@ -24,6 +24,7 @@ from .arguments import DEFAULT_PORT
 from .cli_options import ending_well
 from .errors import DecodeError, ThumbnailError
 from .files import safe_name, write_whole
+from .service import supervised
 from .thumbnails import DEFAULT_API
 
 __all__ = ["antares", "file_of", "thumbnails"]
@@ -76,7 +77,7 @@ def antares(
     for topic in stored:
         _prepare(folder / safe_name(topic))
     try:
-        with client, ending_well(client.stop), _shown(stored):
+        with client, supervised(client), ending_well(client.stop), _shown(stored):
             for topic, alert in client.iter(count, until_eos=until_eos):
                 _store(folder / file_of(topic, alert), alert)
                 stored[topic] += 1

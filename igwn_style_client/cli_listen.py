@@ -21,6 +21,7 @@ from . import Alert, Health, client
 from .cli_handling import Handler, handling, text_of
 from .cli_options import Command, When, connect, connecting, ending_well, no_nan, some_topics
 from .rows import row_of
+from .service import supervised
 
 __all__ = ["Status", "listen"]
 
@@ -128,10 +129,12 @@ def listen(
             alerts.stop()
 
     above = ctx.find_root().params
+    logging = bool(above["debug"] or above["log_level"] or above["log_format"])
     with ExitStack() as stack:
         stack.enter_context(alerts)
         stack.enter_context(handler)
-        stack.enter_context(_screen(alerts, handler, bool(above["debug"] or above["log_level"])))
+        stack.enter_context(_screen(alerts, handler, logging))
+        stack.enter_context(supervised(alerts))
         if timeout is not None:
             timer = threading.Timer(timeout, alerts.stop)
             timer.daemon = True

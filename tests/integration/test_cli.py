@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -222,3 +223,48 @@ def test_wrong_usage(environment):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("igwn-style-client: error: ")
     assert "Try: igwn-style-client demo --help" in done.stderr
+
+
+class TestAsAService:
+    @pytest.mark.parametrize(
+        "command",
+        ["listen superevent --server {0} --noauth", "antares superevent --host {0} --noauth -d ."],
+    )
+    def test_systemd_is_told(self, command, environment, tmp_path):
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+            EmbeddedBroker() as broker,
+        ):
+            broker.create_topics(["gracedb.superevent", "client.superevent"])
+            manager.bind(str(tmp_path / "notify"))
+            manager.settimeout(SECONDS)
+            environment |= {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000000"}
+            with subprocess.Popen(
+                [sys.executable, "-c", START, *command.format(broker.url).split()],
+                env={**environment, "PYTHONPATH": os.getcwd()}, cwd=tmp_path,
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            ) as process:  # fmt: skip
+                assert manager.recv(1000).startswith(b"READY=1\nSTATUS=listening")
+                assert manager.recv(1000).startswith(b"WATCHDOG=1\nSTATUS=listening")
+                process.send_signal(signal.SIGTERM)
+                while manager.recv(1000) != b"STOPPING=1":
+                    pass
+                process.communicate(timeout=SECONDS)
+        assert process.returncode == 0
+
+    def test_logs_are_lines_of_json(self, environment, tmp_path):
+        archive = str(tmp_path / "none.db")
+        done = run("--log-format", "json", "replay", archive, **environment)
+        assert (done.returncode, done.stdout) == (1, "")
+        [line] = map(json.loads, done.stderr.splitlines())
+        assert (line["level"], line["logger"]) == ("ERROR", "igwn_style_client.cli")
+        assert line["message"] == f'there is no archive "{archive}"; look at the path'
+
+    def test_what_happens_is_logged_as_json(self, environment):
+        environment |= {"IGWN_STYLE_CLIENT_LOG_FORMAT": "json"}
+        done = run(
+            "--log-level", "info", "demo", "--superevents", "1", "--rate", "500", **environment
+        )
+        assert done.returncode == 0
+        messages = [json.loads(line)["message"] for line in done.stderr.splitlines()]
+        assert "listening to 19 topics" in " ".join(messages)

@@ -1,9 +1,17 @@
-"""The examples run: of the README, of the quickstart, and of the docstrings."""
+"""The examples run: of the README, of the pages, of docs/examples, and of the docstrings."""
 
 import doctest
 import importlib
+import itertools
+import json
+import os
 import pkgutil
 import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +19,12 @@ from pathlib import Path
 import pytest
 
 import igwn_style_client
+from igwn_style_client import EmbeddedBroker, client
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
-PAGES = [
-    "README.md",
-    "docs/quickstart.rst",
-    "docs/publishing.rst",
-    "docs/index.rst",
-    "docs/antares.rst",
-]
+PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.rst")))]
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 ROOMS = [
     importlib.import_module(f"igwn_style_client.{room.name}")
     for room in pkgutil.iter_modules(igwn_style_client.__path__)
@@ -27,7 +32,8 @@ ROOMS = [
 ]
 
 _RST = re.compile(
-    r"^\.\. code-block:: (?P<kind>\w+)\n(?P<options>(?: +:.*\n)*)\n(?P<body>(?:(?: +.*)?\n)+)",
+    r"^\.\. (?:code-block:: (?P<kind>\w+)|literalinclude:: (?P<file>\S+))\n"
+    r"(?P<options>(?: +:.*\n)*)\n(?P<body>(?:(?: +.*)?\n)*)",
     re.MULTILINE,
 )
 _MARKDOWN = re.compile(
@@ -38,12 +44,13 @@ _MARKDOWN = re.compile(
 
 @dataclass
 class Block:
-    """A piece of code or output, and the line of its page on which it begins."""
+    """A piece of code or output, the line of its page on which it begins, or a file instead."""
 
-    kind: str
+    kind: str | None
     options: str
     text: str
     line: int
+    file: str | None = None
 
     @property
     def needs_network(self):
@@ -53,16 +60,32 @@ class Block:
     def is_output(self):
         return ":class: output" in self.options
 
+    @property
+    def printed(self):
+        return self.text.strip("\n") + "\n"
+
 
 def blocks(text, pattern):
     for match in pattern.finditer(text):
         line = text.count("\n", 0, match.start("body")) + 1
-        yield Block(match["kind"], match["options"] or "", textwrap.dedent(match["body"]), line)
+        found = {"kind": None, "file": None, **match.groupdict()}
+        text_of_it = textwrap.dedent(found["body"])
+        yield Block(found["kind"], found["options"] or "", text_of_it, line, found["file"])
 
 
 def read(page):
     pattern = _RST if page.endswith(".rst") else _MARKDOWN
     return list(blocks((ROOT / page).read_text(), pattern))
+
+
+def output_of(example):
+    """What the page that shows an example says that it prints; None where it does not say."""
+    for page in PAGES:
+        shown = read(page)
+        for block, following in itertools.zip_longest(shown, shown[1:]):
+            if block.file == f"examples/{example}":
+                return following.printed if following and following.is_output else None
+    raise LookupError(f"no page shows {example}")
 
 
 def run(page, found, output):
@@ -73,8 +96,10 @@ def run(page, found, output):
     namespace = {"__name__": "__main__"}
     printed = ""
     for block in found:
-        if block.is_output:
-            assert printed == block.text.strip("\n") + "\n", f"{page}, line {block.line}"
+        if block.file is not None:
+            printed = None  # an example runs by itself, below
+        elif block.is_output:
+            assert printed in (None, block.printed), f"{page}, line {block.line}"
         elif block.kind == "python":
             # Empty lines before it let a traceback point to the line of the page.
             code = compile("\n" * (block.line - 1) + block.text, page, "exec")
@@ -94,8 +119,86 @@ def test_the_pages_run_offline_where_they_can():
         for page in PAGES
     }
     assert running["README.md"] >= 1
-    assert running["docs/quickstart.rst"] >= 4
-    assert sum(block.is_output for block in read("docs/quickstart.rst")) >= 4
+    assert running["docs/tutorial.rst"] >= 2
+    assert sum(block.is_output for block in read("docs/tutorial.rst")) >= 2
+
+
+def start(path, *arguments, folder, **settings):
+    """Start an example as a reader would: from a folder of its own, where it was saved."""
+    shutil.copytree(path.parent, folder, dirs_exist_ok=True)
+    words = ["-m", "pytest", "-q", path.name] if path.name.startswith("test_") else [path.name]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **settings}
+    return subprocess.Popen(
+        [sys.executable, *words, *arguments], cwd=folder, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in EXAMPLES if path.name not in ("follow_up.py", "service.py")],
+    ids=lambda path: path.name,
+)
+def test_the_example_runs(path, tmp_path):
+    with start(path, folder=tmp_path) as process:
+        printed, errors = process.communicate(timeout=100)
+    assert process.returncode == 0, printed + errors
+    said = output_of(path.name)
+    if not path.name.startswith("test_"):
+        assert printed == said
+
+
+def test_the_tutorials_program_follows_a_simulation(tmp_path):
+    [path] = [path for path in EXAMPLES if path.name == "follow_up.py"]
+    with EmbeddedBroker() as broker, client(server=broker.url, noauth=True) as publisher:
+        broker.create_topics(["gracedb.superevent"])
+        with start(path, "--server", broker.url, "--noauth", folder=tmp_path) as process:
+            document = {"superevent_id": "S240422ed", "far": 1e-12, "labels": []}
+            payload = json.dumps({"object": document})
+            queued = tmp_path / "queue.db"
+            wait_until(queued.exists)
+
+            def arrives():
+                # It begins with what comes next, so only what is sent once it listens arrives.
+                publisher.publish("superevent", payload)
+                return Queue(queued).superevents()
+
+            sys.path.insert(0, str(tmp_path))
+            try:
+                from follow_up import Queue
+
+                assert wait_until(arrives) == ["S240422ed"]
+            finally:
+                sys.path.remove(str(tmp_path))
+            process.send_signal(signal.SIGINT)
+            printed, errors = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (0, "S240422ed is queued\n"), errors
+
+
+def test_the_service_tells_systemd(tmp_path):
+    [path] = [path for path in EXAMPLES if path.name == "service.py"]
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+        EmbeddedBroker() as broker,
+        client(server=broker.url, noauth=True) as publisher,
+    ):
+        broker.create_topics(["gracedb.superevent"])
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(60)
+        systemd = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000000"}
+        with start(
+            path, "--server", broker.url, "--noauth", folder=tmp_path / "service", **systemd
+        ) as process:
+            assert manager.recv(1000).startswith(b"READY=1\nSTATUS=listening; 0 delivered")
+            publisher.publish("superevent", "{}")
+            while manager.recv(1000) != b"WATCHDOG=1\nSTATUS=listening; 1 delivered":
+                assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            _, logged = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM
+    lines = [json.loads(line) for line in logged.splitlines()]
+    [received] = [line for line in lines if line["message"] == "received"]
+    assert received["topic"] == "superevent"
 
 
 def test_every_python_block_is_found():

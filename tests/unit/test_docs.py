@@ -6,10 +6,14 @@ import importlib.util
 import inspect
 import pkgutil
 import re
+import shlex
+import shutil
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import click
 import pytest
 
 import igwn_style_client
@@ -86,7 +90,7 @@ def test_every_room_has_its_sentence():
 
 
 def test_every_exported_name_is_in_the_reference():
-    text = page("api.rst")
+    text = page("api.rst") + page("errors.rst")
     names = set(igwn_style_client.__all__) - {"__version__"}
     names = {name for name in names if not name.startswith("DEFAULT_")}
     listed = set(re.findall(r"^.. auto\w+:: (?:\w+\.)*(\w+)$", text, re.MULTILINE))
@@ -96,7 +100,8 @@ def test_every_exported_name_is_in_the_reference():
 def test_every_error_is_in_the_reference():
     raised = {name for name in errors.__all__ if inspect.isclass(getattr(errors, name))}
     assert {"ClientError", "PublishError"} <= raised
-    listed = re.findall(r"^.. autoexception:: (?:\w+\.)*(\w+)$", page("api.rst"), re.MULTILINE)
+    text = page("errors.rst")
+    listed = re.findall(r"^.. autoexception:: (?:\w+\.)*(\w+)$", text, re.MULTILINE)
     assert raised <= set(listed)
 
 
@@ -153,6 +158,73 @@ def test_every_keyword_has_its_setting():
     keywords = set(inspect.signature(client).parameters)
     assert {"server", "consumer_group", "options"} <= keywords
     assert missing(keywords, page("settings.rst")) == []
+
+
+def test_every_variable_of_the_environment_has_its_setting():
+    source = "".join(path.read_text() for path in PACKAGE.glob("*.py"))
+    variables = set(re.findall(r"environ(?:ment)?\.get\(\"([A-Z_]+)\"", source))
+    assert {"NETRC", "NOTIFY_SOCKET", "XDG_STATE_HOME"} <= variables
+    variables -= {"WATCHDOG_PID"}  # systemd's business
+    assert missing(variables, page("settings.rst")) == []
+
+
+def test_every_page_is_in_the_table_of_contents():
+    pages = {path.stem for path in (ROOT / "docs").glob("*.rst")} - {"index"}
+    listed = re.findall(r"^   (?:.*<)?([\w-]+)>?$", page("index.rst"), re.MULTILINE)
+    assert pages <= set(listed)
+
+
+def commands_in(text):
+    """The commands that stand on lines of their own, as a shell would split them."""
+    text = re.sub(r"\\\n *", " ", text)
+    for line in re.findall(r"^ +(?:\$ )?igwn-style-client (.*)$", text, re.MULTILINE):
+        line, *_ = re.split(" {3,}", line)  # what a help text says of it
+        words = shlex.split(line, comments=True)
+        ends = [words.index(word) for word in ("|", ">", "&&") if word in words]
+        yield words[: min(ends, default=len(words))]
+
+
+def parse(command, words, parent=None):
+    """Parse a command as click does before it runs it."""
+    with command.make_context(command.name, list(words), parent=parent) as context:
+        if isinstance(command, click.Group) and (rest := [*context._protected_args, *context.args]):
+            _, below, rest = command.resolve_command(context, rest)
+            parse(below, rest, context)
+
+
+@pytest.mark.parametrize(
+    "path", [*sorted((ROOT / "docs").glob("*.rst")), ROOT / "README.md"], ids=lambda path: path.name
+)
+def test_the_commands_are_ones(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    profiles = tmp_path / "config.toml"
+    profiles.write_text("[profiles.playground]\n[profiles.local]\n")
+    for name in ("alerts.db", "aside.db", "alert.json", "alerts.jsonl"):
+        Path(name).touch()
+    for words in commands_in(path.read_text()):
+        try:
+            parse(main, words)
+        except click.exceptions.Exit:  # --help and --version
+            pass
+        except click.UsageError as error:
+            pytest.fail(f"{path.name}: igwn-style-client {shlex.join(words)}: {error}")
+
+
+def test_a_command_that_is_none_is_found():
+    [words] = commands_in("text\n\n   $ igwn-style-client listen --sinec 2h | jq\n")
+    with pytest.raises(click.NoSuchOption):
+        parse(main, words)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+def test_systemd_takes_the_unit(tmp_path):
+    unit = tmp_path / "follow-up.service"
+    text = (ROOT / "docs" / "examples" / unit.name).read_text()
+    unit.write_text(text.replace("/opt/follow-up/.venv/bin/python", sys.executable))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("path", ["README.md", "CONTRIBUTING.md"])

@@ -43,7 +43,7 @@ FLOORS = [
         "simulation",
     },
     {"connection"},
-    {"decoding", "encoding", "exporting", "topics"},
+    {"decoding", "encoding", "exporting", "service", "topics"},
     {"inquiry", "offloading"},
     {"trouble"},
     {
@@ -59,6 +59,7 @@ FLOORS = [
         "probe",
         "profiles",
         "receipts",
+        "records",
         "retry",
         "rows",
         "settings",

@@ -1,0 +1,54 @@
+"""Put superevents that are worth an exposure into the observing queue, and take noise out again."""
+
+import argparse
+import contextlib
+import json
+import sqlite3
+
+from igwn_style_client import DEFAULT_SERVER, EmbeddedBroker, client
+
+FAR_MAX = 1 / (30 * 86400)  # Hz: one false alarm in 30 days
+
+
+class Queue:
+    """The observing queue: a file that outlives the program."""
+
+    def __init__(self, path):
+        self.rows = sqlite3.connect(path, isolation_level=None)
+        self.rows.execute("CREATE TABLE IF NOT EXISTS queue (superevent TEXT PRIMARY KEY)")
+
+    def process_alert(self, topic, payload):
+        superevent = json.loads(payload)["object"]
+        name = superevent["superevent_id"]
+        if "ADVNO" in superevent["labels"]:  # the advocate says no
+            changed = self.rows.execute("DELETE FROM queue WHERE superevent = ?", [name])
+            if changed.rowcount:
+                print(name, "is noise")
+        elif superevent["far"] is not None and superevent["far"] <= FAR_MAX:
+            # An alert may come twice, and a superevent has many: it is queued once.
+            changed = self.rows.execute("INSERT OR IGNORE INTO queue VALUES (?)", [name])
+            if changed.rowcount:
+                print(name, "is queued")
+
+    def superevents(self):
+        return [name for (name,) in self.rows.execute("SELECT superevent FROM queue ORDER BY 1")]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--server", default=DEFAULT_SERVER)
+    parser.add_argument("--noauth", action="store_true", help="for the simulation")
+    arguments = parser.parse_args()
+    alerts = client(
+        server=arguments.server,
+        noauth=arguments.noauth,
+        consumer_group="follow-up",
+        # The simulation's broker notices late that a listener has left; a real one at once.
+        options=EmbeddedBroker.options if arguments.noauth else None,
+    )
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C
+        alerts.listen(Queue("queue.db").process_alert, "superevent")
+
+
+if __name__ == "__main__":
+    main()
