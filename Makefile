@@ -58,5 +58,5 @@ $(VENV)/.docs: $(VENV)/.run
 	touch $@
 
 $(VENV)/.bench: $(VENV)/.run
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test,compat]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench,compat,test]'
 	touch $@

@@ -1,73 +1,104 @@
-"""Read the same alerts in every way, on a real Kafka, in turn, and print the ratios.
+"""Measure every way side by side on a real Kafka: ``make bench``, ten minutes.
 
-A first measurement: ``make bench``.  Timings on shared machines are noisy; quote the ratios.
+Timings on shared machines are noisy: trust the ratios, each of which is of one round.  All results
+go into ``benchmarks/results`` as JSON and as tables; with --docs the tables go into the pages too.
 """
 
 import argparse
+import csv
+import datetime as dt
 import json
-import os
-import statistics
-import subprocess
-import sys
 import tempfile
+import time
 from pathlib import Path
 
-import orjson
+from benchmarks import (
+    bars,
+    growth,
+    idle,
+    importing,
+    latency,
+    machine,
+    publishing,
+    reading,
+    scaling,
+    steps,
+)
+from tests.kafka.server import fetch
 
-from benchmarks.readers import WAYS
-from igwn_style_client.simulation import simulate
-from tests.kafka.server import KafkaServer, fetch
-
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "igwn-style-client"
-TOPIC = "benchmark.superevent"
-REFERENCE = "tuned loop"
-
-
-def payload(size):
-    """A simulated superevent as an object, cut to about so many bytes."""
-    alert = next(one for one in simulate(1) if one.topic == "superevent")
-    whole = {"uid": "S1", "alert_type": "new", "data": json.loads(alert.payload)["object"]}
-    while len(orjson.dumps(whole)) > size and whole["data"]:
-        whole["data"].popitem()
-    return orjson.dumps({**whole, "fill": "x" * max(0, size - len(orjson.dumps(whole)) - 10)})
+PARTS = {
+    "reading": reading,
+    "steps": steps,
+    "latency": latency,
+    "publishing": publishing,
+    "idle": idle,
+    "importing": importing,
+    "growth": growth,
+    "scaling": scaling,
+}
+HERE = Path(__file__).parent
+PAGES = HERE.parent / "docs" / "measured"
 
 
-def measure(way, kafka, count):
-    """Run one way in its own process; its seconds and CPU seconds."""
-    command = [sys.executable, "-m", "benchmarks.readers", way, kafka.bootstrap, TOPIC, str(count)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    if run.returncode:
-        raise SystemExit(f"{way} failed:\n{run.stderr}")
-    return json.loads(run.stdout.splitlines()[-1])
-
-
-def main():
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--alerts", type=int, default=100_000)
-    parser.add_argument("--size", type=int, default=1000, help="bytes of each alert")
+def options(arguments):
+    """What is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts")
+    parser.add_argument("--payload", nargs="+", choices=reading.RACES, default=list(reading.RACES))
+    parser.add_argument("--alerts", type=int, default=100_000, help="of 1 KB; others in proportion")
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    # Today's client manages 4,000 alerts a second: a tenth of the work is enough for it.
-    counts = {way: options.alerts // (10 if way.startswith("igwn_alert") else 1) for way in WAYS}
-    results = {way: [] for way in WAYS}
-    with tempfile.TemporaryDirectory() as folder, KafkaServer(fetch(CACHE), folder) as kafka:
-        kafka.create_topics(TOPIC, partitions=4)
-        kafka.produce(TOPIC, *[payload(options.size)] * options.alerts)
-        for _ in range(options.rounds):
-            for way, taken in results.items():
-                taken.append(measure(way, kafka, counts[way]))
-    rates = {way: [counts[way] / one["seconds"] for one in taken] for way, taken in results.items()}
-    reference = statistics.median(rates[REFERENCE])
-    print(f"{options.alerts} alerts of {options.size} bytes, {options.rounds} rounds in turn")
-    print(f"{'':30}{'alerts/s':>10}{'min':>10}{'max':>10}{'ratio':>8}{'CPU s / 10 000':>16}")
-    for way, rate in rates.items():
-        cpu = statistics.median(one["cpu"] for one in results[way]) * 10_000 / counts[way]
-        middle = statistics.median(rate)
-        print(
-            f"{way:30}{middle:10.0f}{min(rate):10.0f}{max(rate):10.0f}"
-            f"{middle / reference:8.3f}{cpu:16.3f}"
-        )
+    parser.add_argument("--latencies", type=int, default=200, help="alerts for each way")
+    parser.add_argument("--idle", type=int, default=20, help="seconds")
+    parser.add_argument("--imports", type=int, default=10, help="of each module")
+    parser.add_argument("--full", action="store_true", help="the largest numbers of growth too")
+    parser.add_argument("--into", type=Path, default=HERE / "results", metavar="FOLDER")
+    parser.add_argument("--docs", action="store_true", help="write the tables of the pages too")
+    return parser.parse_args(arguments)
+
+
+def show(name, rows):
+    """Print a table."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    print(f"\n{name}")
+    for row in rows:
+        print("  " + "  ".join(one.ljust(width) for one, width in zip(row, widths, strict=True)))
+
+
+def write(folder, name, rows):
+    """Write a table where the pages include it from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name.replace(': ', '-').replace(', ', '-').replace(' ', '-')}.csv"
+    with open(file, "w", newline="") as output:
+        csv.writer(output, lineterminator="\n").writerows(rows)
+
+
+def main(arguments=None):
+    """Measure, print and write."""
+    given = options(arguments)
+    folders = [given.into, *([PAGES] if given.docs else [])]
+    results = {}
+
+    def tell(name, rows):
+        show(name, rows)
+        for folder in folders:
+            write(folder, name, rows)
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        publishing.DistantKafka(fetch(reading.CACHE), folder) as kafka,
+    ):
+        for name in given.only:
+            begun = time.monotonic()
+            found = PARTS[name].measure(kafka, given)
+            results |= found
+            for title, rows in PARTS[name].tables(found).items() if found else ():
+                tell(title, rows)
+            print(f"  ({name} took {time.monotonic() - begun:.0f} s)", flush=True)
+    tell("bars", list(bars.rows(results)))
+    about = {"date": f"{dt.date.today():%Y-%m-%d}", **machine.describe()}
+    tell("machine", [["", ""], *([name, str(what)] for name, what in about.items())])
+    whole = json.dumps({"machine": about, "options": vars(given), "results": results}, default=str)
+    (given.into / "results.json").write_text(whole + "\n")
 
 
 if __name__ == "__main__":

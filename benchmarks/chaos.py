@@ -15,7 +15,7 @@ import tempfile
 from itertools import product
 from pathlib import Path
 
-from tests.kafka import odd_messages, scenarios
+from tests.kafka import odd_messages, publishers, scenarios
 from tests.kafka.server import KafkaServer, fetch
 
 COLUMNS = "{:<62} {:>6} {:>9} {:>9} {:>5} {:>8} {:>7}"
@@ -157,6 +157,14 @@ def rows(quick, folder, web):
             down=down,
             rounds=some(2, 5),
         )
+    yield row(
+        "publishing, broker killed",
+        publishers.broker_killed_while_publishing,
+        alerts=some(500, 2000),
+        kills=some(1, 5),
+    )
+    yield row("publishing, broker gone", publishers.broker_gone)
+    yield row("publishing, 16 threads", publishers.many_threads, alerts=some(20_000, 50_000))
 
 
 def show(tally):

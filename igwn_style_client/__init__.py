@@ -37,7 +37,7 @@ from .errors import (
     TopicNotFound,
 )
 from .health import Health
-from .publishing import Receipt
+from .receipts import Receipt
 from .replaying import replay
 from .simulation import simulate
 

@@ -1,7 +1,8 @@
 """An embedded broker for demos and tests: librdkafka's mock cluster, in this process.
 
 It keeps alerts in memory, knows no password and no TLS, and makes a topic of four partitions
-when somebody first asks for it.
+when somebody first asks for it.  It does not find alerts by their time: to begin at a moment is to
+begin at the end.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
@@ -13,18 +13,21 @@ from rich.console import Console
 from rich.progress import Progress
 
 from . import ClientError, PublishError, Receipt
-from .cli_options import connect, connecting, no_nan
+from .cli_options import Command, connect, connecting, no_nan
 from .encoding import FORMATS, messages_in
 
 __all__ = ["publish"]
 
 # As many alerts are worth a bar.
 _MANY = 20
+# Alerts of a large file wait in it, and as Python objects, which are several times as large.
+_QUEUE_KBYTES = 65_536
 # Below this many a second each alert is confirmed before the next one is sent.
 _SLOW = 10.0
 
 
 @click.command(
+    cls=Command,
     short_help="Publish the alerts in files.",
     epilog="""\b
 Examples:
@@ -34,7 +37,6 @@ Examples:
 )
 @click.argument("topic")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.File("rb"))
-@connecting
 @click.option(
     "--format",
     "format_",
@@ -61,6 +63,7 @@ Examples:
     help="Longest wait for a confirmation.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@connecting
 def publish(
     topic: str,
     files: tuple[BinaryIO, ...],
@@ -73,27 +76,24 @@ def publish(
 ) -> None:
     """Publish the alerts in files, or - for what is piped in, and print their receipts.
 
-    All files are read before the first alert is sent.  JSON, lines of JSON, VOEvent, text and
-    anything else are told apart by their content.  The exit status is 0 if the broker has confirmed
-    all of them.
+    Files are checked before the first alert is sent; what is piped in is checked and sent line by
+    line.  JSON, lines of JSON, VOEvent, text and anything else are told apart by their content.
+    The exit status is 0 if the broker has confirmed all of them.
     """
-    messages = []
-    for file in files:
-        try:
-            messages += messages_in(file.read(), format_)
-        except ValueError as error:
-            raise click.ClickException(f"{file.name}: {error}; nothing was sent") from error
-    alerts = connect({**connection, "publish_timeout": timeout})
+    total = _check(files, format_)
+    options = {"queue.buffering.max.kbytes": _QUEUE_KBYTES, **connection["options"]}
+    alerts = connect({**connection, "publish_timeout": timeout, "options": options})
     try:
         alerts.connect(topic)
     except ValueError as error:  # of a topic's name
         raise click.UsageError(str(error)) from error
-    confirmed = []
+    sent = confirmed = 0
 
     def report(_error: ClientError | None, receipt: Receipt | None) -> None:
+        nonlocal confirmed
         if receipt is None:
             return  # what failed is raised
-        confirmed.append(receipt)
+        confirmed += 1
         place = {**asdict(receipt), "time": receipt.time.isoformat(timespec="milliseconds")}
         click.echo(
             json.dumps(place)
@@ -102,18 +102,43 @@ def publish(
         )
 
     screen = Console(stderr=True)
+    few = total is not None and total < _MANY
     due = time.monotonic()
     try:
         with alerts, Progress(
-            console=screen, transient=True, disable=not screen.is_terminal or len(messages) < _MANY
+            console=screen, transient=True, disable=few or not screen.is_terminal
         ) as bar:  # fmt: skip
-            for message in bar.track(messages, description=topic):
+            for message in bar.track(_messages(files, format_), total, description=topic):
                 time.sleep(max(0.0, due - time.monotonic()))
                 due += 1 / rate if rate else 0.0
+                sent += 1
                 alerts.publish_to_topic(topic, message, test=test, on_delivery=report)
                 if rate and rate < _SLOW:
                     alerts.flush_by_topic(topic)
     except PublishError as error:
-        raise click.ClickException(
-            f"{len(confirmed)} of {len(messages)} confirmed; {error}"
-        ) from error
+        raise click.ClickException(f"{confirmed} of {total or sent} confirmed; {error}") from error
+    except ValueError as error:  # of a line that was piped in
+        before = (
+            f"{confirmed} of the {sent} before it are confirmed" if sent else "nothing was sent"
+        )
+        raise click.ClickException(f"{error}; {before}") from error
+
+
+def _messages(files: Iterable[BinaryIO], format_: str) -> Iterator[Any]:
+    for file in files:
+        try:
+            yield from messages_in(file, format_)
+        except ValueError as error:
+            raise ValueError(f"{file.name}: {error}") from error
+
+
+def _check(files: Sequence[BinaryIO], format_: str) -> int | None:
+    """Read what can be read twice, and return how many alerts there are; None if who knows."""
+    twice = [(file, file.tell()) for file in files if file.seekable()]
+    try:
+        count = sum(1 for _ in _messages([file for file, _ in twice], format_))
+    except ValueError as error:
+        raise click.ClickException(f"{error}; nothing was sent") from error
+    for file, beginning in twice:
+        file.seek(beginning)
+    return count if len(twice) == len(files) else None

@@ -25,14 +25,16 @@ from hop.auth import Auth
 from . import credentials, doctor, igwn, settings
 from .alert import Alert
 from .arguments import DEFAULT_PORT, check, check_start_at, parse_server, topic_names
+from .connection import Connection
 from .delivery import Callback
 from .doctor import Check
 from .errors import NotConnected, PublishError, StreamError, TopicNotFound
 from .health import Health
 from .inquiry import Inquiry
 from .listening import Listening, Manner, SetAside, set_aside_path
-from .publishing import Connection, Receipt, Session, receipts_for
+from .publishing import Session, together
 from .reader import Reader, StartAt
+from .receipts import Receipt, receipts_for
 from .retry import RetryPolicy
 from .rights import may_read
 from .signals import end_in_order
@@ -453,7 +455,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             or `msg` is too large.  `msg` was not queued; it is the last in `unconfirmed`.
         """
         report = None if on_delivery is None else receipts_for(topic, on_delivery)
-        given = _given(headers=headers, key=key, test=test, delivery_callback=report)
+        given = _given(headers, key, test, report)
         self._session(topic).write(msg, **given)
 
     def flush_by_topic(self, topic: str) -> None:
@@ -536,7 +538,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         # behind them is kept.
         names = topic_names(topic)
         headers = list(headers) if isinstance(headers, Iterator) else headers
-        given = _given(headers=headers, key=key, test=test)
+        given = _given(headers, key, test)
         sessions = [self._open_session(name) for name in names]
         calls = [partial(session.write, msg, **given) for session in sessions]
         try:
@@ -816,17 +818,19 @@ def _each(calls: Iterable[Callable[[], object]]) -> None:
             others.append(error)
     if others:
         raise others[0]
-    if len(failures) == 1:
-        raise failures[0]
     if failures:
-        text = "; ".join(str(one) for one in failures)
-        unconfirmed = [sent for one in failures for sent in one.unconfirmed]
-        raise PublishError(text, unconfirmed) from failures[0].__cause__
+        raise together(failures)
 
 
-def _given(**keywords: Any) -> dict[str, Any]:
+def _given(
+    headers: Any, key: str | bytes | None, test: bool, delivery_callback: Any = None
+) -> dict[str, Any]:
     """Return the keywords that were given; a session of somebody else's may not know them all."""
-    return {name: value for name, value in keywords.items() if value not in (None, False)}
+    if headers is None and key is None and not test and delivery_callback is None:
+        return {}
+    keywords = {"headers": headers, "key": key, "delivery_callback": delivery_callback}
+    given = {name: value for name, value in keywords.items() if value is not None}
+    return {**given, "test": True} if test else given
 
 
 def _flush_at_exit(connections: Mapping[Any, Connection]) -> None:

@@ -1,30 +1,22 @@
-"""What a Kafka message says: by the dialect, by hop's models, or from where hop put it.
-
-A payload that is too large for Kafka lies behind an HTTP(S) URL, as BSON with the original's
-headers; what stands on the topic has the format "external" and holds the URL.
-"""
+"""What a Kafka message says: by the dialect, by hop's models, or from where hop put it."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 import hop.io
-from hop import http_scram
 from hop.auth import Auth
 
-from . import documents, fetching
+from . import documents, fetching, offloading
 from .alert import Headers, Message
 from .dialect import Dialect
 from .errors import DecodeError
 from .fetching import CannotFetch
 
 __all__ = ["Decoder"]
-
-log = logging.getLogger(__name__)
 
 _EXTERNAL = "external"
 # An offloaded payload is fetched while the alert's partition waits.
@@ -114,25 +106,15 @@ class Decoder:
             raise DecodeError(_EXTERNAL, f"its payload cannot be fetched: {error}") from error
         return found.content
 
-    def _offload_server(self) -> str:
-        """Ask the broker for its offload server; "" if it names none, or does not answer."""
-        try:
-            return hop.io._get_offload_server(self._brokers, self._auth) or ""
-        except Exception as error:  # of adc, confluent_kafka and hop: all kinds
-            log.warning("the broker's offload server is not known: %r", error)
-            return ""
-
     def _login(self, url: str) -> Any:
         if self._auth is None:
             return None
         if self._trusted is None:
-            self._trusted = self._offload_server()
+            self._trusted = offloading.server_of(self._brokers, self._auth)
         trusted, asked = urlsplit(self._trusted), urlsplit(url)
         if (trusted.scheme, trusted.netloc) != (asked.scheme, asked.netloc):
             return None
-        if self._auth.is_scram:
-            return http_scram.SCRAMAuth(self._auth, shortcut=True)
-        return hop.io._make_bearer_auth(self._auth.token) if self._auth.is_token else None
+        return offloading.login(self._auth)
 
 
 def _declared_format(headers: Headers) -> str | None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, time
-from typing import Any
+from itertools import chain
+from typing import Any, BinaryIO
 
 from hop.models import VOEvent
 
@@ -18,6 +19,9 @@ __all__ = ["FORMATS", "encode_json", "messages_in"]
 
 #: What a file may hold; "auto" tells by its content.
 FORMATS = ("auto", "json", "jsonl", "voevent", "text", "binary")
+
+# json.dumps makes one for each message where a setting is given.
+_ENCODER = json.JSONEncoder(allow_nan=False)
 
 
 def encode_json(msg: Any) -> bytes:
@@ -31,14 +35,14 @@ def encode_json(msg: Any) -> bytes:
         NaN, an infinity, or something that contains itself; names the place.
     """
     try:
-        text = json.dumps(msg, allow_nan=False)
+        text = _ENCODER.encode(msg)
     except RecursionError:
         raise ValueError("msg is nested too deeply for JSON") from None
     except (TypeError, ValueError):
         for problem in _problems(msg):
             raise problem from None
         raise
-    if not _all_str(msg):
+    if not isinstance(msg, str) and not _all_str(msg):
         for problem in _problems(msg):
             raise problem
     return text.encode()
@@ -107,13 +111,13 @@ def _problem(item: Any, path: str) -> Exception | None:
     return TypeError(f"{path} is a {kind}, which JSON does not have; {instead}")
 
 
-def messages_in(content: bytes, format: str = "auto") -> list[Any]:
-    """Return what a file holds, as messages to publish.
+def messages_in(file: BinaryIO, format: str = "auto") -> Iterator[Any]:
+    """Yield what a file holds, as messages to publish; of lines of JSON no more than one is read.
 
     Parameters
     ----------
-    content
-        The file's bytes.
+    file
+        Read from where it stands.
     format
         One of `FORMATS`.  "jsonl" is JSON with an alert on each line; the others are one alert.
 
@@ -122,40 +126,77 @@ def messages_in(content: bytes, format: str = "auto") -> list[Any]:
     ValueError
         It is not of that format, or looks like JSON or VOEvent and is neither; says where.
     """
-    if format == "binary":
-        return [content]
+    if format == "jsonl":
+        yield from _lines(file)
+        return
+    beginning = b"" if format != "auto" else _first_line(file)
+    if _is_alert(beginning):
+        yield from _lines(chain([beginning], file))
+        return
+    yield _whole(beginning + file.read(), format)
+
+
+def _first_line(file: BinaryIO) -> bytes:
+    """Return what comes up to the end of the first line that is not empty."""
+    empty = b""
+    for line in file:
+        if line.strip():
+            return empty + line
+        empty += line
+    return empty
+
+
+def _is_alert(line: bytes) -> bool:
+    """Whether a line is an alert in itself."""
     try:
-        text = content.decode("utf-8-sig")
+        text = line.decode("utf-8-sig")
     except UnicodeDecodeError:
-        if format == "auto":
-            return [content]
-        raise ValueError(f"it is no {format}, for it is no text in UTF-8") from None
-    found = _format_of(text) if format == "auto" else format
-    if found == "text":
-        return [text]
-    if found == "json":
-        return [_json(text)]
-    if found == "jsonl":
-        lines = enumerate(text.splitlines(), 1)
-        return [_json(line, f"line {number}: ") for number, line in lines if line.strip()]
+        return False
+    return text.lstrip()[:1] in ("{", "[") and _is_json(text)
+
+
+def _lines(lines: Iterable[bytes]) -> Iterator[Any]:
+    number = 0
+    for several in lines:
+        for line in several.splitlines():
+            number += 1
+            if line.strip():
+                yield _json(_text(line, "jsonl", f"line {number}: "), f"line {number}: ")
+
+
+def _text(content: bytes, format: str, where: str = "") -> str:
     try:
-        return [VOEvent.load(text)]
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{where}it is no {format}, for it is no text in UTF-8") from None
+
+
+def _whole(content: bytes, format: str) -> Any:
+    """Return what a file holds that is one alert."""
+    found = _format_of(content) if format == "auto" else format
+    if found == "binary":
+        return content
+    text = _text(content, found)
+    if found == "text":
+        return text
+    if found == "json":
+        return _json(text)
+    try:
+        return VOEvent.load(text)
     except Exception as error:  # of the XML, or of a field that is missing; hop names no kind
         raise ValueError(f"it is no VOEvent: {error}") from error
 
 
-def _format_of(text: str) -> str:
+def _format_of(content: bytes) -> str:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return "binary"
     beginning = text.lstrip()[:1]
     if beginning == "<" and "VOEvent" in text:
         return "voevent"
-    try:
-        json.loads(text)
-    except ValueError:
-        first = next((line for line in text.splitlines() if line.strip()), "")
-        if beginning in ("{", "["):
-            return "jsonl" if _is_json(first) else "json"  # which says what is wrong with it
-        return "text"
-    return "json"
+    # What begins like JSON and is none is told so; a text like that has to be called one.
+    return "json" if beginning in ("{", "[") or _is_json(text) else "text"
 
 
 def _is_json(text: str) -> bool:

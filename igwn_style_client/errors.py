@@ -44,6 +44,7 @@ __all__ = [
     "ThumbnailError",
     "TopicNotFound",
     "from_kafka",
+    "is_given_up",
     "is_too_large",
     "is_transient",
     "kind_of",
@@ -235,6 +236,11 @@ def is_transient(error: KafkaError) -> bool:
 def is_too_large(error: KafkaError) -> bool:
     """Whether the broker, or librdkafka, found a message too large."""
     return error.code() == KafkaError.MSG_SIZE_TOO_LARGE
+
+
+def is_given_up(error: KafkaError) -> bool:
+    """Whether librdkafka has given up a producer, or what was queued in it."""
+    return error.code() in (KafkaError._FATAL, KafkaError._PURGE_QUEUE)
 
 
 def from_kafka(error: KafkaError, context: str) -> StreamError:

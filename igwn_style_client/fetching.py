@@ -1,4 +1,4 @@
-"""What lies behind a URL, with limits on time, size and attempts."""
+"""What lies behind a URL, or is left there, with limits on time, size and attempts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-__all__ = ["CannotFetch", "Fetched", "Session", "fetch"]
+__all__ = ["CannotFetch", "Fetched", "Session", "fetch", "post"]
 
 _SECONDS = (5.0, 20.0)  # to connect, and between two pieces
 _ATTEMPTS = 3
@@ -36,7 +36,7 @@ class Fetched:
 
 
 class CannotFetch(Exception):  # it says what happened
-    """It could not be had; the text says why, and `status` what the server said, if anything."""
+    """It could not be had, or left; the text says why, and `status` what the server said."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -199,3 +199,30 @@ def _content(
         if len(content) > largest:
             raise CannotFetch(f"{response.url} is over {largest} bytes")
     return bytes(content)
+
+
+def post(url: str, content: bytes, *, login: Any = None, longest: float = 60.0) -> None:
+    """Leave something behind a URL.  Once: it may have been taken though no answer came.
+
+    Parameters
+    ----------
+    login
+        What requests takes as ``auth``.
+    longest
+        Seconds that the server may take for its answer.
+
+    Raises
+    ------
+    CannotFetch
+        It was refused, or nobody answers.
+    """
+    # Without a login nobody gets one: requests would look into ~/.netrc.
+    auth = login or (lambda request: request)
+    wait = (min(_SECONDS[0], longest), longest)
+    try:
+        with Session() as using:
+            answer = using.post(url, data=content, auth=auth, timeout=wait, allow_redirects=False)
+    except Exception as error:  # of requests, urllib3 and what logs in: all kinds
+        raise CannotFetch(str(error)) from error
+    if not 200 <= answer.status_code < 300:
+        raise CannotFetch(f"{answer.status_code} {answer.reason} for {url}", answer.status_code)

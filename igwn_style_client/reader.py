@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import adc.consumer
@@ -134,6 +134,23 @@ class _Consumer(adc.consumer.Consumer):  # type: ignore[misc]  # adc has no type
                 if autocommit:
                     alert._watermark.finish(alert.offset)
                     self._store([alert._watermark])
+
+
+def _whole(callback: Callable[..., None]) -> Callable[..., None]:
+    """Let a callback of librdkafka's raise what can be caught.
+
+    What a function of confluent_kafka raises there, and no line of Python touches on its way, comes
+    out of `poll` as a ``KafkaError``: that is no exception, and no ``except`` sees it.
+    """
+
+    @wraps(callback)
+    def call(*arguments: Any) -> None:
+        try:
+            callback(*arguments)
+        except KafkaException:  # noqa: TRY203  # a line of Python
+            raise
+
+    return call
 
 
 class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
@@ -367,6 +384,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
 
     # -- the group -------------------------------------------------------------------------------
 
+    @_whole
     def _on_assign(self, kafka: Any, _: Any, given: list[TopicPartition]) -> None:
         if kafka is not self._kafka:
             return  # a consumer that was given up, on its way out
@@ -376,6 +394,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             kafka.pause(begun)
         self._settled()
 
+    @_whole
     def _on_revoke(self, kafka: Any, _: Any, taken: list[TopicPartition]) -> None:
         if kafka is not self._kafka:
             return
@@ -388,6 +407,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             self._uncommitted.pop(one, None)  # from now on it is the next owner's
         kafka.incremental_unassign(taken)
 
+    @_whole
     def _on_lost(self, kafka: Any, _: Any, taken: list[TopicPartition]) -> None:
         if kafka is not self._kafka:
             return

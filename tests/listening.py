@@ -489,7 +489,7 @@ class Publishing:
         for theirs, ours in zip(got[::2], got[1::2], strict=True):
             assert (ours.raw, ours.key) == (theirs.raw, theirs.key)
             assert without_id(ours) == without_id(theirs)
-            assert ours.id is not None
+            assert (ours.id.version, ours.id.variant) == (theirs.id.version, theirs.id.variant)
             assert ours.id != theirs.id
         assert ("origin", b"LHO") in without_id(ours)
         assert given["headers"] == [("origin", b"LHO"), ("n", "1")]

@@ -60,7 +60,7 @@ def test_what_is_piped_in(broker, group):
 @pytest.mark.parametrize(
     ("arguments", "stdin", "status", "says"),
     [
-        (["-"], b'{"a": NaN}', 1, '<stdin>: msg["a"] is nan, which JSON does not have'),
+        (["-"], b'{"a": NaN}', 1, '<stdin>: line 1: msg["a"] is nan, which JSON does not have'),
         (["-"], b'{"a": ', 1, "nothing was sent"),
         (["no-such-file"], b"", 2, "No such file"),
         ([], b"", 2, "Missing argument"),
@@ -72,6 +72,43 @@ def test_what_cannot_be_sent(broker, group, arguments, stdin, status, says):
     assert says in errors
 
 
+BAD = b'{"n": 1}\n{"n": NaN}\n{"n": 3}\n'
+
+
+def test_a_file_is_checked_before_anything_is_sent(broker, group, tmp_path):
+    broker.create_topics(f"{group}.superevent")
+    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
+    good.write_bytes(b'{"n": 0}')
+    bad.write_bytes(BAD)
+    status, printed, errors = publish(broker, group, str(good), str(bad))
+    assert (status, printed) == (1, "")
+    assert f'{bad}: line 2: msg["n"] is nan' in errors
+    assert "nothing was sent" in errors
+
+
+def test_what_is_piped_in_is_sent_up_to_the_line_that_is_wrong(broker, group):
+    broker.create_topics(f"{group}.superevent")
+    status, printed, errors = publish(broker, group, "-", stdin=BAD)
+    assert status == 1
+    assert len(printed.splitlines()) == 1
+    assert '<stdin>: line 2: msg["n"] is nan' in errors
+    assert "1 of the 1 before it are confirmed" in errors
+
+
+def test_what_is_piped_in_is_sent_as_it_comes(broker, group):
+    broker.create_topics(f"{group}.superevent")
+    told = ["--server", broker.url, "--group", group, "--noauth", "--rate", "5"]
+    with subprocess.Popen(
+        [*COMMAND, "superevent", "-", *told], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as running:
+        for _ in range(2):
+            running.stdin.write(b'{"n": 1}\n')
+            running.stdin.flush()
+            assert running.stdout.readline().startswith(b"superevent partition ")
+        running.stdin.close()
+        assert running.wait(30) == 0
+
+
 def test_not_confirmed(group):
     class Nowhere:
         url = "kafka://127.0.0.1:1/"
@@ -80,3 +117,12 @@ def test_not_confirmed(group):
     assert (status, printed) == (1, "")
     assert "0 of 1 confirmed; 1 alert for" in errors
     assert "127.0.0.1:1" in errors
+
+
+def test_a_setting_of_the_user_is_heeded(broker, group, tmp_path):
+    broker.create_topics(f"{group}.superevent")
+    file = tmp_path / "alert.json"
+    file.write_text("1")
+    status, _, errors = publish(broker, group, str(file), "--option", "no.such.setting=1")
+    assert status != 0
+    assert "no.such.setting" in errors

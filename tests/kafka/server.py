@@ -157,28 +157,31 @@ def _download(folder, seconds=240):
 
 
 def _free_ports(count):
-    """Free ports below those that the system gives to outgoing connections.
+    """Free ports below those that the system gives to outgoing connections, and their claims.
 
     A client that tries to reconnect to a stopped broker could get a port among those that is the
-    broker's own: it would then talk to itself, and the broker could not come back.
-
-    Each worker of pytest has a thousand of its own: between this look and the broker's start
-    another one could give the same.
+    broker's own: it would then talk to itself, and the broker could not come back.  Another
+    server could get one too while ours is down; so a port is claimed, by a lock on a file, for as
+    long as the claim is open.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
-    first = 20_000 + 1000 * worker
-    ports = []
-    for port in random.sample(range(first, first + 1000), 500):
+    folder = Path(tempfile.gettempdir(), "igwn-style-client-ports")
+    folder.mkdir(exist_ok=True)
+    ports, claims = [], []
+    for port in random.sample(range(20_000, 30_000), 500):
+        claim = open(folder / str(port), "w")  # noqa: SIM115  # as long as the server
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
+                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 probe.bind(("127.0.0.1", port))
             except OSError:
+                claim.close()
                 continue
         ports.append(port)
+        claims.append(claim)
         if len(ports) == count:
-            return ports
-    raise KafkaUnavailable(f"there are no free ports between {first} and {first + 1000}")
+            return ports, claims
+    raise KafkaUnavailable("there are no free ports between 20000 and 30000")
 
 
 def write_certificates(folder):
@@ -331,7 +334,9 @@ class KafkaServer(KafkaProcess):
 
     def __init__(self, jars, folder):
         super().__init__(jars, folder)
-        controller, *ports = _free_ports(1 + len(LISTENERS))
+        (controller, *ports), claims = _free_ports(1 + len(LISTENERS))
+        # Let go of with this object, and not with a broker that may be restarted.
+        weakref.finalize(self, lambda: [claim.close() for claim in claims])
         at = {name: f"127.0.0.1:{port}" for name, port in zip(LISTENERS, ports, strict=True)}
         self.bootstrap = at["PLAINTEXT"]
         self.sasl_bootstrap = at["SASL_SSL"]
@@ -460,7 +465,8 @@ class KafkaServer(KafkaProcess):
     def acl(self, user, operation, *, topic=None, group=None, allow=True):
         """Allow `user` an operation ("read", "write", "describe", "all", ...), or deny it.
 
-        From its first ACL on, a topic or group is closed to everyone whom no ACL allows.
+        From its first ACL on, a topic or group is closed to everyone whom no ACL allows; so is
+        the cluster, which is the resource where neither is named.
         """
         rule = (
             *_resource(topic, group),
@@ -548,7 +554,11 @@ class KafkaServer(KafkaProcess):
 
 
 def _resource(topic, group):
-    if (topic is None) == (group is None):
+    if topic is not None and group is not None:
         raise TypeError("name one resource: topic=... or group=...")
-    kind = admin.ResourceType.GROUP if topic is None else admin.ResourceType.TOPIC
-    return kind, group if topic is None else topic, admin.ResourcePatternType.LITERAL
+    kind, name = admin.ResourceType.BROKER, "kafka-cluster"
+    if topic is not None:
+        kind, name = admin.ResourceType.TOPIC, topic
+    elif group is not None:
+        kind, name = admin.ResourceType.GROUP, group
+    return kind, name, admin.ResourcePatternType.LITERAL

@@ -229,3 +229,16 @@ def test_waiting_says_what_for():
     with pytest.raises(TimeoutError, match=r"0\.1 s in vain for a miracle; last answer: 0"):
         wait_until(lambda: 0, 0.1, "a miracle")
     assert wait_until(lambda: "yes") == "yes"
+
+
+def test_a_port_is_given_once_also_while_nobody_listens_there(monkeypatch):
+    monkeypatch.setattr(server.random, "sample", lambda ports, count: list(ports)[-count:])
+    ports, claims = server._free_ports(3)
+    others, more = server._free_ports(3)
+    assert not set(ports) & set(others)
+    for claim in claims + more:
+        claim.close()
+    again, claims = server._free_ports(3)
+    assert again == ports
+    for claim in claims:
+        claim.close()

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -1029,6 +1030,35 @@ def test_what_was_not_confirmed_is_told_together():
     )
     assert made.written[1].done == [("write", 5), "close"]
     assert raised.value.__cause__ is cause
+
+
+def test_nobody_answers_for_several_topics():
+    """They wait together: one after the other would take ten times as long."""
+    topics = list("abcdefghij")
+    told = {"server": f"kafka://127.0.0.1:{closed_port()}/", "noauth": True}
+    made = client(**told, publish_timeout=1.5)
+    made.connect(topics)
+    for topic in topics:
+        made.publish_to_topic(topic, 6)
+    for call in (made.disconnect, partial(made.publish, topics, 6)):
+        failure = ThreadPoolExecutor(1).submit(call).exception(timeout=8)
+        assert isinstance(failure, PublishError)
+        assert isinstance(failure.__cause__, BrokerUnreachable)
+        assert failure.unconfirmed == [(f"gracedb.{topic}", 6) for topic in topics]
+
+
+def test_what_they_have_in_common_is_said_once():
+    errors = {}
+    for topic in "abc":
+        cause = BrokerUnreachable("nobody answers" if topic < "c" else "no")
+        errors[topic] = PublishError(f"1 alert: {cause}", [(f"gracedb.{topic}", 5)])
+        errors[topic].__cause__ = cause
+    with pytest.raises(PublishError) as raised:
+        Client(errors=errors).publish(["a", "b", "c"], 5)
+    assert str(raised.value) == (
+        '2 alerts for "gracedb.a", "gracedb.b" not confirmed: nobody answers; 1 alert: no'
+    )
+    assert raised.value.unconfirmed == [(f"gracedb.{topic}", 5) for topic in "abc"]
 
 
 def test_one_that_was_not_confirmed_is_told_as_it_is():

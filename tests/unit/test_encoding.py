@@ -3,6 +3,8 @@
 import json
 import re
 from datetime import date, datetime, timezone
+from io import BytesIO
+from itertools import islice, repeat
 
 import pytest
 from hop.models import JSONBlob, VOEvent
@@ -91,6 +93,9 @@ XML = """<?xml version="1.0" encoding="UTF-8"?>
         (b'{"a": 1}\n\n{"a": 2}\n', "auto", [{"a": 1}, {"a": 2}]),
         (b'{"a": 1}\n', "jsonl", [{"a": 1}]),
         (b"1\n2\n", "jsonl", [1, 2]),
+        (b"\xef\xbb\xbf[1]\r\n\r\n[2]", "auto", [[1], [2]]),
+        ('["\u2028"]\n[2]'.encode(), "auto", [["\u2028"], [2]]),
+        (b"1\n2\n", "auto", ["1\n2\n"]),
         (b'"a string"', "auto", ["a string"]),
         (b'{"a": 1}', "text", ['{"a": 1}']),
         (b"TITLE: GCN CIRCULAR\n", "auto", ["TITLE: GCN CIRCULAR\n"]),
@@ -101,12 +106,12 @@ XML = """<?xml version="1.0" encoding="UTF-8"?>
     ],
 )
 def test_files(content, format, messages):
-    assert messages_in(content, format) == messages
+    assert list(messages_in(BytesIO(content), format)) == messages
 
 
 @pytest.mark.parametrize("format", ["auto", "voevent"])
 def test_a_voevent(format):
-    [message] = messages_in(XML.encode(), format)
+    [message] = messages_in(BytesIO(XML.encode()), format)
     assert isinstance(message, VOEvent)
     assert message.ivorn == "ivo://gwnet/S1#1"
 
@@ -117,6 +122,7 @@ def test_a_voevent(format):
         (b'{"a": 1', "auto", "it is no JSON: "),
         (b'{"a": 1}\n{"a": \n', "auto", "line 2: it is no JSON: "),
         (b'{"a": 1}\n{"a": NaN}\n', "auto", 'line 2: msg["a"] is nan'),
+        (b'{"a": 1}\n\n"\xff"\n', "auto", "line 3: it is no jsonl, for it is no text in UTF-8"),
         (b"text", "json", "it is no JSON: "),
         (b"\xff", "json", "it is no json, for it is no text in UTF-8"),
         (b"<VOEvent", "auto", "it is no VOEvent: "),
@@ -125,4 +131,16 @@ def test_a_voevent(format):
 )
 def test_files_that_are_not_what_they_look_like(content, format, says):
     with pytest.raises(ValueError, match=re.escape(says)):
-        messages_in(content, format)
+        list(messages_in(BytesIO(content), format))
+
+
+class Endless:
+    """A file that has another alert whenever it is asked for one."""
+
+    def __iter__(self):
+        return repeat(b'{"a": 1}\n')
+
+
+@pytest.mark.parametrize("format", ["auto", "jsonl"])
+def test_lines_are_read_one_by_one(format):
+    assert list(islice(messages_in(Endless(), format), 3)) == [{"a": 1}] * 3

@@ -42,8 +42,9 @@ FLOORS = [
         "rights",
         "simulation",
     },
+    {"connection"},
     {"decoding", "encoding", "exporting", "service", "topics"},
-    {"inquiry"},
+    {"inquiry", "offloading"},
     {"trouble"},
     {
         "alert",
@@ -57,6 +58,7 @@ FLOORS = [
         "positions",
         "probe",
         "profiles",
+        "receipts",
         "records",
         "retry",
         "rows",
@@ -70,7 +72,7 @@ FLOORS = [
 EVERYWHERE = {"_version"}
 COMMANDS = {room for floor in FLOORS for room in floor if room.startswith("cli_")}
 DOORS = {
-    "adc": {"antares", "client", "credentials", "decoding", "errors", "publishing", "reader"},
+    "adc": {"antares", "client", "connection", "credentials", "decoding", "errors", "reader"},
     "bson": {"loci"},
     "certifi": {"antares", "credentials"},
     "click": {"cli", *COMMANDS},
@@ -88,6 +90,7 @@ DOORS = {
         "antares",
         "bearer",
         "client",
+        "connection",
         "credentials",
         "decoding",
         "documents",
@@ -95,6 +98,7 @@ DOORS = {
         "encoding",
         "errors",
         "inquiry",
+        "offloading",
         "publishing",
         "reader",
         "trouble",

@@ -1,0 +1,80 @@
+"""hop's offload server, where a broker names one: what is too large for Kafka lies there.
+
+It lies there as BSON with its headers; what stands on the topic instead has the format "external"
+and holds its URL.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import hop.io
+from hop import bson, http_scram
+from hop.auth import Auth
+from hop.models import ExternalMessage
+
+from . import fetching
+
+__all__ = ["login", "offload", "server_of"]
+
+log = logging.getLogger(__name__)
+
+
+def server_of(brokers: Sequence[str], auth: Auth | None) -> str:
+    """Ask a broker for its offload server; "" if it names none, or does not answer."""
+    try:
+        return hop.io._get_offload_server(list(brokers), auth) or ""
+    except Exception as error:  # of adc, confluent_kafka and hop: all kinds
+        log.warning("the broker's offload server is not known: %r", error)
+        return ""
+
+
+def login(auth: Auth | None) -> Any:
+    """Return what requests takes as ``auth``, to log in with an offload server; None without."""
+    if auth is None:
+        return None
+    if auth.is_scram:
+        return http_scram.SCRAMAuth(auth, shortcut=True)
+    return hop.io._make_bearer_auth(auth.token) if auth.is_token else None
+
+
+def offload(
+    server: str,
+    topic: str,
+    content: bytes,
+    headers: Iterable[tuple[str, str | bytes]],
+    key: str | bytes | None,
+    auth: Auth | None,
+    longest: float,
+) -> ExternalMessage:
+    """Leave a packed message at a server, and return the message that stands for it.
+
+    Parameters
+    ----------
+    topic
+        Full name.
+    headers
+        As hop packed them; the message lies under its ``_id``.
+    longest
+        Seconds that the server may take for its answer.
+
+    Raises
+    ------
+    CannotFetch
+        The server did not take it.
+    """
+    # As Kafka would have them; hop's reader wants bytes too.
+    plain = [(name, one.encode() if isinstance(one, str) else one) for name, one in headers]
+    message = {"message": content, "headers": plain}
+    if key is not None:
+        message["key"] = key
+    fetching.post(
+        f"{server}/topic/{topic}+oversized",
+        bson.dumps(message),
+        login=login(auth),
+        longest=longest,
+    )
+    return ExternalMessage(url=f"{server}/msg/{uuid.UUID(bytes=dict(plain)['_id'])}")

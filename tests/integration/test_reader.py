@@ -1,0 +1,37 @@
+"""The reader at the embedded broker, where what a client shows is not enough."""
+
+import confluent_kafka as ck
+
+from igwn_style_client import igwn
+from igwn_style_client.reader import Reader
+from igwn_style_client.retry import RetryPolicy
+from tests.waiting import wait_until
+
+
+def test_what_is_refused_while_partitions_are_assigned_can_be_tried_again(broker, group):
+    """confluent_kafka turns it into something that no `except` catches."""
+    broker.create_topics(f"{group}.superevent")
+    address = broker.url.split("/")[2]
+    producer = ck.Producer({"bootstrap.servers": address, "log_level": 0})
+    producer.produce(f"{group}.superevent", b"1")
+    assert producer.flush(30) == 0
+    refusals = []
+
+    def refuse_once():
+        if not refusals:
+            refusals.append(True)
+            reader._kafka.offsets_for_times([ck.TopicPartition(f"{group}.none", 0, 0)], timeout=1)
+
+    with Reader(
+        [address],
+        [f"{group}.superevent"],
+        igwn.dialect(group),
+        group_id=group,
+        start_at="earliest",
+        options={"session.timeout.ms": 3000, "heartbeat.interval.ms": 500},
+        policy=RetryPolicy(attempts=2),
+        on_listening=refuse_once,
+    ) as reader:
+        (alert,) = wait_until(lambda: reader.take(10, 0.1), 60, "the alert")
+        assert alert.payload == 1
+    assert refusals
