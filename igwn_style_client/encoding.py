@@ -92,7 +92,13 @@ def _problems(msg: Any) -> Iterator[Exception]:
 
 
 def _problem(item: Any, path: str) -> Exception | None:
-    if item is None or isinstance(item, (str, int)):
+    if item is None or isinstance(item, str):
+        return None
+    if isinstance(item, int):
+        try:
+            int.__repr__(item)
+        except ValueError:  # Python's own limit
+            return ValueError(f"{path} has too many digits to be written; send it as text")
         return None
     if isinstance(item, float):
         if math.isfinite(item):

@@ -61,6 +61,7 @@ class Array:
         ([{None: 1}], TypeError, "msg[0] has the key None"),
         (own(), ValueError, 'msg["a"][1] is msg itself'),
         (deep(), ValueError, "msg is nested too deeply"),
+        ({"seconds": [10**5000]}, ValueError, 'msg["seconds"][0] has too many digits'),
     ],
 )
 def test_what_json_does_not_have(msg, kind, says):
