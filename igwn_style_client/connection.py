@@ -243,9 +243,8 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
 
     def leave(self) -> None:
         """Send what is queued, within the timeout, and log what could not be confirmed."""
-        if self._own is None:
-            return
-        self.serve(self.timeout)
+        if self._own is not None:
+            self.serve(self.timeout)
         with self._lock:
             sessions = self._untold | set(self._sessions)
         lost = Counter(topic for session in sessions for topic in session.unconfirmed)

@@ -179,6 +179,8 @@ def _text(content: bytes, format: str, where: str = "") -> str:
 
 def _whole(content: bytes, format: str) -> Any:
     """Return what a file holds that is one alert."""
+    if format == "auto" and not content.strip():
+        raise ValueError("it is empty; to send it as it is, say that it is text")
     found = _format_of(content) if format == "auto" else format
     if found == "binary":
         return content

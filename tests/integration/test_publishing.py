@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from confluent_kafka import KafkaError
 
 from igwn_style_client import BrokerUnreachable, PublishError, client
 from tests.listening import connect
@@ -157,6 +158,18 @@ def test_ctrl_c_before_failures_are_told(away, monkeypatch, call):
     with pytest.raises(PublishError) as caught:
         away.flush_by_topic("superevent")
     assert caught.value.unconfirmed == [("gracedb.superevent", "text")]
+
+
+def test_what_a_producer_that_was_given_up_has_left_is_logged(away, caplog):
+    """Where the program ends before another call has told it."""
+    away.publish_to_topic("superevent", "text")
+    session = away.sessions["superevent"]
+    connection = session._connection
+    wait_until(lambda: connection.serve(0.1) or not session.waiting)
+    connection._renew(connection._own, KafkaError(KafkaError._FATAL))
+    connection.leave()
+    assert '1 alert for "gracedb.superevent" not confirmed' in caplog.text
+    away.flush_by_topic("superevent")  # it is told once
 
 
 def test_flush_waits_for_what_was_queued_before_it(publisher):
