@@ -37,7 +37,7 @@ from .errors import (
     TopicNotFound,
 )
 from .health import Health
-from .receipts import Receipt
+from .receipts import Receipt, Unconfirmed
 from .replaying import replay
 from .simulation import simulate
 
@@ -70,6 +70,7 @@ __all__ = [
     "StreamError",
     "ThumbnailError",
     "TopicNotFound",
+    "Unconfirmed",
     "__version__",
     "client",
     "replay",

@@ -225,7 +225,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         self.auth_obj = credentials.with_ca(found, location)
         super().__init__(auth=self.auth_obj)
         self.start_at = start_at
-        weakref.finalize(self, _flush_at_exit, self._connections)
+        # At the end of the program the connections do so themselves.
+        weakref.finalize(self, _flush, self._connections).atexit = False
 
     def __repr__(self) -> str:
         return f"<client of {self.base_url_prefix}, consumer_group={self.consumer_group!r}>"
@@ -816,10 +817,15 @@ def _each(calls: Iterable[Callable[[], object]]) -> None:
             failures.append(error)
         except BaseException as error:
             others.append(error)
-    if others:
-        raise others[0]
-    if failures:
+    interrupts = [error for error in others if not isinstance(error, Exception)]
+    if failures and not interrupts:
+        for other in others:
+            log.error("beside alerts that are not confirmed", exc_info=other)
         raise together(failures)
+    for failure in failures:
+        log.error("%s", failure)
+    if others:
+        raise [*interrupts, *others][0]
 
 
 def _given(
@@ -828,13 +834,14 @@ def _given(
     """Return the keywords that were given; a session of somebody else's may not know them all."""
     if headers is None and key is None and not test and delivery_callback is None:
         return {}
+    check(key, "key", (str, bytes), optional=True)
     keywords = {"headers": headers, "key": key, "delivery_callback": delivery_callback}
     given = {name: value for name, value in keywords.items() if value is not None}
     return {**given, "test": True} if test else given
 
 
-def _flush_at_exit(connections: Mapping[Any, Connection]) -> None:
-    """Send what is still queued when the client goes, at the latest when the program ends."""
+def _flush(connections: Mapping[Any, Connection]) -> None:
+    """Send what is still queued when the client goes."""
     for connection in connections.values():
         connection.leave()
 

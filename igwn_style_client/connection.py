@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import logging
 import os
 import threading
 import time
 import weakref
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -57,7 +59,7 @@ class Writer(Protocol):
     def unconfirmed(self) -> list[str]:
         """The topic of each alert that waits, or failed without anybody having been told."""
 
-    def forked(self) -> None:
+    def forget(self) -> None:
         """Begin with nothing queued."""
 
 
@@ -162,6 +164,10 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         self._sessions: weakref.WeakSet[Writer] = weakref.WeakSet()
         # Those with failures that nobody has heard of; they must not go before somebody has.
         self._untold: set[Writer] = set()
+        # Threads inside of librdkafka, and those inside of callbacks, and what is to be called.
+        self._inside: set[int] = set()
+        self._calling: set[int] = set()
+        self._calls: deque[Callable[[], None]] = deque()
         _connections.add(self)
 
     @property
@@ -195,9 +201,15 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         self._own = None
         self._opening = threading.Lock()
         self._lock = threading.Lock()
+        self._inside.clear()
+        self._calling.clear()
+        self._calls.clear()
+        self._forget()
+
+    def _forget(self) -> None:
+        for session in [*self._untold, *self._sessions]:
+            session.forget()
         self._untold.clear()
-        for session in list(self._sessions):
-            session.forked()
 
     def write(
         self,
@@ -231,9 +243,8 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
 
     def leave(self) -> None:
         """Send what is queued, within the timeout, and log what could not be confirmed."""
-        if self._own is None:
-            return
-        self.serve(self.timeout)
+        if self._own is not None:
+            self.serve(self.timeout)
         with self._lock:
             sessions = self._untold | set(self._sessions)
         lost = Counter(topic for session in sessions for topic in session.unconfirmed)
@@ -242,6 +253,7 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
                 '%d alert%s for "%s" not confirmed by %s when the program left them',
                 count, "s" if count > 1 else "", topic, ", ".join(self.brokers),
             )  # fmt: skip
+        self._forget()
 
     def join(self, session: Writer) -> None:
         """Note a session, which may come to have alerts in the queue."""
@@ -252,12 +264,48 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         """Let confirmations come in; if there is time, send what is queued without lingering."""
         producer = self._producer
         try:
-            if seconds:
-                producer.flush(seconds)
-            else:
-                producer.poll(0)
+            self._ask(producer.flush if seconds else producer.poll, seconds)
         except hop.io.confluent_kafka.KafkaException as error:  # only what is fatal is raised here
             self._renew(producer, error.args[0])
+        self._call()
+
+    def call(self, callback: Callable[[], None]) -> None:
+        """Let the user's callback be called, as soon as librdkafka may be called again."""
+        self._calls.append(callback)
+
+    def _call(self) -> None:
+        me = threading.get_ident()
+        if me in self._calling:  # a callback that publishes; the next one comes after it
+            return
+        try:
+            self._calling.add(me)
+            while self._calls:
+                try:
+                    callback = self._calls.popleft()
+                except IndexError:  # another thread was here
+                    return
+                callback()
+        finally:
+            self._calling.discard(me)
+
+    def _ask(self, method: Callable[..., Any], *given: Any) -> Any:
+        """Call a method of the producer, with what confluent-kafka (2.16.1) makes of signals.
+
+        A handler that runs amid a report may call us again: from inside one of its own callbacks
+        that aborts the process, and takes another thread.  Ctrl-C amid a report is swallowed
+        before Python 3.12, and leaves a SystemError.
+        """
+        me = threading.get_ident()
+        if me in self._inside:
+            with ThreadPoolExecutor(1) as other:
+                return other.submit(method, *given).result()
+        try:
+            self._inside.add(me)
+            return method(*given)
+        except SystemError:
+            raise KeyboardInterrupt from None
+        finally:
+            self._inside.discard(me)
 
     def _renew(self, producer: Any, error: Any) -> None:
         """Let go of a producer that librdkafka has given up; the next alert opens another one.
@@ -273,7 +321,7 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         end = time.monotonic() + _RETURN_SECONDS
         while len(producer) and time.monotonic() < end:
             try:
-                producer.flush(0.1)
+                self._ask(producer.flush, 0.1)
             except hop.io.confluent_kafka.KafkaException as reason:
                 self._fatal = reason.args[0]
         log.warning(
@@ -329,7 +377,7 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
             return None  # no answer: that is for `conclusion`
 
     def _describe(self, topic: str) -> Any:
-        found = self._producer.list_topics(topic, timeout=_LOOK_UP_SECONDS).topics
+        found = self._ask(self._producer.list_topics, topic, _LOOK_UP_SECONDS).topics
         return found[topic].error
 
     def explained(self, error: Any, topic: str) -> StreamError:
@@ -345,7 +393,7 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
 
     def _not_there(self, topic: str) -> str:
         try:
-            found = existing(self._producer.list_topics(timeout=_LOOK_UP_SECONDS))
+            found = existing(self._ask(self._producer.list_topics, None, _LOOK_UP_SECONDS))
         except hop.io.confluent_kafka.KafkaException:
             found = {}
         return not_there([topic], found, ", ".join(self.brokers))
@@ -363,11 +411,12 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
             # the end, and all of Python with it, for as long as a name server does not answer.  So
             # an alert that is queued at once after this may be given up too: as an error, again.
             self._fatal = None
-            self._producer.purge(in_queue=True, in_flight=False, blocking=True)
+            self._ask(self._producer.purge, True, False, True)  # the queue, not what is on its way
             self.serve(0.1)
 
 
-# A forked process has to know its connections; see `Connection.forked`.
+# The program's end is theirs to know, and a fork; a connection with alerts in the queue is here,
+# whoever has dropped it, for librdkafka holds what is to be told of them.
 _connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 
@@ -376,4 +425,10 @@ def _forked() -> None:
         connection.forked()
 
 
+def _leave() -> None:
+    for connection in list(_connections):
+        connection.leave()
+
+
 os.register_at_fork(after_in_child=_forked)
+atexit.register(_leave)

@@ -92,7 +92,13 @@ def _problems(msg: Any) -> Iterator[Exception]:
 
 
 def _problem(item: Any, path: str) -> Exception | None:
-    if item is None or isinstance(item, (str, int)):
+    if item is None or isinstance(item, str):
+        return None
+    if isinstance(item, int):
+        try:
+            int.__repr__(item)
+        except ValueError:  # Python's own limit
+            return ValueError(f"{path} has too many digits to be written; send it as text")
         return None
     if isinstance(item, float):
         if math.isfinite(item):
@@ -173,6 +179,8 @@ def _text(content: bytes, format: str, where: str = "") -> str:
 
 def _whole(content: bytes, format: str) -> Any:
     """Return what a file holds that is one alert."""
+    if format == "auto" and not content.strip():
+        raise ValueError("it is empty; to send it as it is, say that it is text")
     found = _format_of(content) if format == "auto" else format
     if found == "binary":
         return content

@@ -115,7 +115,7 @@ class PublishError(ClientError):
 
     Attributes
     ----------
-    unconfirmed : list of tuple
+    unconfirmed : list of Unconfirmed
         The ``(topic, msg)`` pairs, as they were handed over, to store or to send again.
     """
 

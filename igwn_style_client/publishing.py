@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -25,6 +26,7 @@ from .errors import (
 )
 from .fetching import CannotFetch
 from .offloading import offload
+from .receipts import Unconfirmed
 
 __all__ = ["Session", "together"]
 
@@ -69,17 +71,19 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         self._names: set[str] = set()
         #: Kafka's report of the alert that was confirmed last.
         self.last: Any = None
-        self.forked()
+        self.forget()
         connection.join(self)
 
-    def forked(self) -> None:
+    def forget(self) -> None:
         """Begin with nothing queued."""
         self._lock = threading.Lock()
         self._written = 0
+        # How many that failed somebody has been told of.
+        self._told = 0
         # When the first of those that wait, or the one before it, was written.
         self._since = 0.0
-        self._waiting: dict[int, tuple[str, Any]] = {}
-        self._failed: list[tuple[tuple[str, Any], StreamError | Any]] = []
+        self._waiting: dict[int, Unconfirmed] = {}
+        self._failed: list[tuple[Unconfirmed, StreamError | Any]] = []
         self._raised: list[Exception] = []
 
     @property
@@ -129,8 +133,12 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         name = topic or self.default_topic
         if name is None:
             raise ValueError("topic: this session has several topics; say which")
+        headers = _header_list(headers)
         payload, packed = self._pack(message, headers, test=test)
-        new = (name, message)
+        new = Unconfirmed((name, message))
+        if headers or key is not None or test:
+            given = {"headers": headers or None, "key": key, "test": test or None}
+            new.given = {what: value for what, value in given.items() if value is not None}
         connection = self._connection
         connection.serve(0)
         if self._failed or self._raised:
@@ -153,14 +161,14 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             try:
                 connection.write(payload, packed, report, name, key)
             except (BufferError, hop.io.confluent_kafka.KafkaException):
-                self._send(partial(connection.write, payload, packed, report, name, key), number)
+                self._send(partial(connection.write, payload, packed, report, name, key), new)
         except BaseException:
             self._waiting.pop(number, None)
             raise
 
     def _pack(self, message: Any, headers: Any, test: bool) -> Any:
         """Pack as hop does, but say what is wrong with the content, and where."""
-        own = _header_list(headers)
+        own = list(headers or ())  # a new list, for hop adds its own to it
         if isinstance(message, hop.models.JSONBlob):
             message = message.content
         if isinstance(message, bytes) or hasattr(message, "serialize"):
@@ -175,8 +183,8 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         own.append(("_format", b"json"))
         return content, own
 
-    def _send(self, send: Callable[[], None], number: int) -> None:
-        """Queue what could not be at once, up to the timeout; what it sends is in `_waiting`."""
+    def _send(self, send: Callable[[], None], new: Unconfirmed) -> None:
+        """Queue what could not be at once, up to the timeout."""
         connection = self._connection
         begun = time.monotonic()
         while True:
@@ -186,11 +194,9 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
                 connection.serve(0.05)
             except hop.io.confluent_kafka.KafkaException as error:
                 [refusal] = error.args
-                new = self._waiting[number]
                 made = kind_of(refusal) is TopicNotFound and connection.has(new[0])
                 if made and time.monotonic() < begun + _RETURN_SECONDS:
                     continue  # it was made since librdkafka looked last
-                self._waiting.pop(number)
                 why = self._why(new, refusal)
                 raise _unconfirmed([new], why) from why
             waited = time.monotonic() - begun
@@ -203,20 +209,56 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
                     "queue.buffering.max.kbytes in options="
                 )
             if wrong is not None or self._failed or self._raised:
-                self._tell(self._waiting.pop(number), wrong)
+                self._tell(new, wrong)
 
-    def _tell(self, new: tuple[str, Any], wrong: StreamError | None = None) -> None:
-        """Raise what has failed since the last call, together with what is not queued for it."""
+    def _tell(self, new: Unconfirmed, wrong: StreamError | None = None) -> None:
+        """Raise what has failed since the last call, together with what is not queued for it.
+
+        Nothing, if another thread's call was faster.
+        """
+        wrong = wrong or self._reason()
+        if wrong is not None:
+            raise _unconfirmed([*self._take(), new], wrong)
+        self._raise()
+
+    def _reason(self) -> StreamError | None:
+        """Return why alerts have failed; it may take a while, in which they are not taken yet."""
         with self._lock:
-            failed, self._failed = self._failed, []
-        self._connection.untold(self, False)
-        if not failed and wrong is None:
-            raise self._raised.pop(0)
-        if wrong is None:
-            wrong = self._why(*failed[0])
-        raise _unconfirmed([sent for sent, _ in failed] + [new], wrong)
+            first = next(iter(self._failed), None)
+        return self._why(*first) if first else None
 
-    def _why(self, sent: tuple[str, Any], error: Any) -> StreamError:
+    def _take(self, last: int = 0) -> list[Unconfirmed]:
+        """Take what has failed, to tell it: from now on nobody else will.
+
+        What waits, up to the number `last`, is taken too: it may arrive yet, but nobody can say so.
+        """
+        with self._lock:
+            taken, self._failed = [sent for sent, _ in self._failed], []
+            for number in [number for number in list(self._waiting) if number <= last]:
+                sent = self._waiting.pop(number, None)
+                if sent is not None:
+                    taken.append(sent)
+            self._told += len(taken)
+        self._connection.untold(self, False)
+        return taken
+
+    @property
+    def _oldest(self) -> float:
+        """The number of the alert that has waited longest; infinite if none waits."""
+        while True:
+            try:
+                return next(iter(self._waiting), math.inf)
+            except RuntimeError:  # another thread was here
+                continue
+
+    def _raise(self) -> None:
+        """Raise what a delivery callback has raised."""
+        with self._lock:
+            raised = self._raised.pop(0) if self._raised else None
+        if raised is not None:
+            raise raised
+
+    def _why(self, sent: Unconfirmed, error: Any) -> StreamError:
         topic, message = sent
         if is_too_large(error):
             payload, packed = self._pack(message, None, False)
@@ -229,7 +271,7 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         return own if size > own else int(self._record_for_topic(topic).max_message_size)
 
     def _offloaded(
-        self, new: tuple[str, Any], size: int, payload: bytes, headers: Any, key: Any
+        self, new: Unconfirmed, size: int, payload: bytes, headers: Any, key: Any
     ) -> Any:
         """Leave what is too large for Kafka with the offload server; return what stands for it."""
         topic, _ = new
@@ -259,7 +301,8 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         """Ask for the topics' size limits, as hop does, but not for long and not insisting."""
         admin = hop.io.AdminClient(self._connection.conf._to_confluent_kafka())
         query = [hop.io.ConfigResource(hop.io.ResourceType.TOPIC, topic) for topic in topics]
-        answers = admin.describe_configs(query, request_timeout=_SETTINGS_SECONDS)
+        seconds = min(_SETTINGS_SECONDS, self._connection.timeout / 4)
+        answers = admin.describe_configs(query, request_timeout=seconds)
         settings = {}
         for resource, answer in answers.items():
             try:
@@ -286,13 +329,16 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             self._connection.confirmed()
         else:
             with self._lock:
-                sent = self._waiting.pop(number, None)
+                sent = self._waiting.get(number)
                 if sent is not None:
                     self._failed.append((sent, error))
+                    self._waiting.pop(number)
             if sent is not None:
                 self._connection.untold(self)
-        if callback is None:
-            return
+        if callback is not None:
+            self._connection.call(partial(self._call, callback, error, message))
+
+    def _call(self, callback: Any, error: Any, message: Any) -> None:
         try:
             callback(error, message)
         except Exception as raised:  # it may be another's call that serves this one
@@ -310,7 +356,8 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         Raises
         ------
         PublishError
-            Some were not, with the alerts in `unconfirmed`.
+            Some were not, with the alerts in `unconfirmed`; none there if a call in another thread
+            has raised them meanwhile.
         Exception
             What a delivery callback raised.
         """
@@ -318,33 +365,35 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         end = time.monotonic() + seconds
         connection = self._connection
         connection.begin(seconds, self._since)
+        last = self._written  # what other threads write from now on is theirs to wait for
+        told = self._told
         wrong = None
         doubt_at = time.monotonic() + _DOUBT_SECONDS
-        while self._waiting and time.monotonic() < end:
+        connection.serve(0)
+        while self._oldest <= last and time.monotonic() < end:
             connection.serve(0.1)
-            if wrong is None and self._waiting and time.monotonic() > doubt_at:
+            if wrong is None and self._oldest <= last and time.monotonic() > doubt_at:
                 wrong = connection.wrong(self._names)
                 if wrong is not None:
                     # What a topic does not take comes back by itself, and will not arrive later.
                     returns = isinstance(wrong, (TopicNotFound, AuthorizationError))
                     end = time.monotonic() + (_RETURN_SECONDS if returns else 0.0)
-        with self._lock:
-            failed, self._failed = self._failed, []
-            # Still waiting: it may arrive yet, but nobody can say so.  It is told once.
-            late = list(self._waiting.values())
-            self._waiting.clear()
-        connection.untold(self, False)
-        if not failed and not late:
-            if self._raised:
-                raise self._raised.pop(0)
-            return 0
-        if wrong is None and failed:
-            wrong = self._why(*failed[0])
-        if late and not isinstance(wrong, (TopicNotFound, AuthorizationError)):
-            connection.give_up(self)
-        raise _unconfirmed(
-            [sent for sent, _ in failed] + late, wrong or connection.trouble.unreachable()
-        )
+        # What takes time comes before the alerts are taken, for Ctrl-C may come in it.
+        if self._oldest <= last:
+            wrong = wrong or self._reason() or connection.trouble.unreachable()
+            if not isinstance(wrong, (TopicNotFound, AuthorizationError)):
+                connection.give_up(self)
+        else:
+            wrong = wrong or self._reason()
+        elsewhere = self._told - told
+        if wrong is not None and (unconfirmed := self._take(last)):
+            raise _unconfirmed(unconfirmed, wrong)
+        if elsewhere:
+            raise PublishError(
+                f"{elsewhere} alerts not confirmed, which a call in another thread has raised"
+            ) from wrong
+        self._raise()
+        return 0
 
     def close(self) -> int:
         """Flush, and let the topics go; the connection stays for the client's other sessions.
@@ -354,7 +403,11 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         PublishError
             As `flush`.
         """
-        return self.flush()
+        try:
+            return self.flush()
+        finally:
+            for raised in self._raised:  # no other call will
+                log.error("an on_delivery callback raised", exc_info=raised)
 
 
 def _new_id() -> bytes:
@@ -366,17 +419,20 @@ def _new_id() -> bytes:
 
 
 def _header_list(headers: Any) -> list[tuple[str, str | bytes]]:
-    """Return the headers as hop sends them; a new list, for hop adds its own to it.
+    """Return the headers as hop sends them.
 
     Raises
     ------
     TypeError
-        A name is no str, or a value neither str nor bytes.
+        They are no pairs, a name is no str, or a value neither str nor bytes.
     """
     if not headers:
         return []
     pairs = headers.items() if isinstance(headers, Mapping) else headers
-    given = [(name, value) for name, value in pairs]
+    try:
+        given = [(name, value) for name, value in pairs]
+    except (TypeError, ValueError):
+        raise TypeError(f"headers: a mapping or pairs are needed, not {headers!r}") from None
     for name, value in given:
         if not isinstance(name, str) or not isinstance(value, (str, bytes)):
             raise TypeError(

@@ -1,15 +1,16 @@
-"""Where the broker has put an alert."""
+"""What became of an alert: where the broker has put it, or that this is not known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from types import MappingProxyType
 from typing import Any
 
 from .errors import StreamError, from_kafka
 
-__all__ = ["Receipt", "receipts_for"]
+__all__ = ["Receipt", "Unconfirmed", "receipts_for"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -39,6 +40,28 @@ class Receipt:
         _, milliseconds = message.timestamp()
         when = _EPOCH + timedelta(milliseconds=milliseconds)
         return cls(topic, message.partition(), message.offset(), when)
+
+
+class Unconfirmed(tuple[str, Any]):
+    """An alert that the broker has not confirmed: the pair ``(topic, msg)``, to send it again.
+
+    Attributes
+    ----------
+    given : mapping
+        The ``headers``, ``key`` and ``test`` that it was handed over with, those that were.
+    """
+
+    given: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def topic(self) -> str:
+        """The full name."""
+        return self[0]
+
+    @property
+    def msg(self) -> Any:
+        """The message, the very object that was handed over."""
+        return self[1]
 
 
 def receipts_for(

@@ -72,6 +72,22 @@ def test_what_could_not_be_confirmed_is_logged(how, group):
     assert said in errors
 
 
+ORPHAN = """
+session = alerts.open(f"{url}{group}.superevent", "w")
+alerts.disconnect()
+session.write("after disconnect")
+del session, alerts
+"""
+
+
+def test_what_nobody_holds_any_longer_is_sent_at_the_end(broker, group):
+    broker.create_topics(f"{group}.superevent")
+    with start(ORPHAN, broker.url, group) as program:
+        _, errors = program.communicate(timeout=30)
+    assert (program.returncode, errors) == (0, "")
+    assert published(broker, group, 21) == [*NUMBERS, "after disconnect"]
+
+
 def test_a_handler_of_ones_own_is_left_alone(broker, group):
     broker.create_topics(f"{group}.superevent")
     own = "signal.signal(signal.SIGTERM, lambda *_: os._exit(7))\n"

@@ -968,6 +968,25 @@ def test_all_sessions_are_closed_when_one_fails_in_another_way():
     assert sessions["b"].done == ["close"]
 
 
+def test_the_alerts_that_are_not_confirmed_come_before_other_errors(caplog):
+    error = PublishError("1 alert not confirmed", [("gracedb.b", "x")])
+    made = Client(errors={"a": BufferError("queue full"), "b": error})
+    made.connect(["a", "b"])
+    with pytest.raises(PublishError) as raised:
+        made.disconnect()
+    assert raised.value is error
+    assert "queue full" in caplog.text
+
+
+def test_an_interrupt_logs_what_is_not_confirmed(caplog):
+    error = PublishError("1 alert not confirmed", [("gracedb.b", "x")])
+    made = Client(errors={"a": KeyboardInterrupt(), "b": error})
+    made.connect(["a", "b"])
+    with pytest.raises(KeyboardInterrupt):
+        made.disconnect()
+    assert "1 alert not confirmed" in caplog.text
+
+
 def test_leaving_the_block_stops_and_disconnects():
     made = make(1)
     with made as same:

@@ -61,6 +61,7 @@ class Array:
         ([{None: 1}], TypeError, "msg[0] has the key None"),
         (own(), ValueError, 'msg["a"][1] is msg itself'),
         (deep(), ValueError, "msg is nested too deeply"),
+        ({"seconds": [10**5000]}, ValueError, 'msg["seconds"][0] has too many digits'),
     ],
 )
 def test_what_json_does_not_have(msg, kind, says):
@@ -101,7 +102,7 @@ XML = """<?xml version="1.0" encoding="UTF-8"?>
         (b"TITLE: GCN CIRCULAR\n", "auto", ["TITLE: GCN CIRCULAR\n"]),
         (b"SIMPLE  = T\xff\x00", "auto", [b"SIMPLE  = T\xff\x00"]),
         (b'{"a": 1}', "binary", [b'{"a": 1}']),
-        (b"", "auto", [""]),
+        (b"", "text", [""]),
         (b"", "jsonl", []),
     ],
 )
@@ -123,6 +124,8 @@ def test_a_voevent(format):
         (b'{"a": 1}\n{"a": \n', "auto", "line 2: it is no JSON: "),
         (b'{"a": 1}\n{"a": NaN}\n', "auto", 'line 2: msg["a"] is nan'),
         (b'{"a": 1}\n\n"\xff"\n', "auto", "line 3: it is no jsonl, for it is no text in UTF-8"),
+        (b"", "auto", "it is empty"),
+        (b"\n \n", "auto", "it is empty"),
         (b"text", "json", "it is no JSON: "),
         (b"\xff", "json", "it is no json, for it is no text in UTF-8"),
         (b"<VOEvent", "auto", "it is no VOEvent: "),
