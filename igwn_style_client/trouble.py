@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 
 # How long a broker may take for its first answer, so that an error comes within ten seconds.
 ANSWER_SECONDS = 8.0
+# For how long a refused token is tried again where a login was good; longer than it may take until
+# a listener that gets no alerts hears of its broker.
+_DOUBT_SECONDS = 75.0
 # For how long we look ourselves, and after which share of the time without a word.
 _LOOK_SECONDS = 2.0
 _LOOK_AFTER = 1 / 3
@@ -78,6 +81,7 @@ class Trouble:
         self._brokers = list(brokers)
         self._names = ", ".join(brokers)
         self._auth = auth
+        self._mechanism = str(auth.mechanism) if auth else ""
         self._login = login or _login(auth)
         settings = {**(auth() if auth else {}), **(options or {})}
         self._tls = str(settings.get("security.protocol", "")).upper().endswith("SSL")
@@ -94,6 +98,7 @@ class Trouble:
         """Begin anew: what was said before counts only if nothing is said from now on."""
         self._met = False
         self._refused_before, self.refused = self.refused, None
+        self._doubt: tuple[float, KafkaError] | None = None
         self._all_down = False
         self._said: dict[str, KafkaError] = {}
         self._found: dict[str, Finding] = {}
@@ -107,7 +112,7 @@ class Trouble:
     def reached(self) -> None:
         """Note that a broker has answered: whatever was said before is over."""
         self._met = True
-        self._refused_before = None
+        self._refused_before = self._doubt = None
         if self._said or self._all_down:
             self._all_down = False
             self._said.clear()
@@ -127,6 +132,11 @@ class Trouble:
             if self._met and _NO_TOKEN in error.str():
                 # The token that we have is still good for a while, and it is asked for again.
                 log.warning("%s", self._refusal(error))
+            elif self._met and self._mechanism == "OAUTHBEARER":
+                # A token has ended before the next one was there; with that it may go on.
+                if self._doubt is None:
+                    self._doubt = (time.monotonic(), error)
+                    log.warning("%s; trying again", self._refusal(error))
             else:
                 self.refused = error
         elif kind_of(error) is BrokerUnreachable and (event := _EVENT.fullmatch(error.str())):
@@ -139,6 +149,8 @@ class Trouble:
 
         May take two seconds, once, to look for itself.
         """
+        if self._doubt is not None and time.monotonic() - self._doubt[0] > _DOUBT_SECONDS:
+            self.refused = self._doubt[1]
         if self.refused is not None:
             return self._refusal(self.refused)
         if self._met:
@@ -152,7 +164,8 @@ class Trouble:
 
     def unreachable(self, verb: str = "no answer from") -> StreamError:
         """Return what is known of why no broker answers, whether or not one may yet."""
-        if refused := self.refused or self._refused_before:
+        doubted = None if self._doubt is None else self._doubt[1]
+        if refused := self.refused or doubted or self._refused_before:
             return self._refusal(refused)
         self._look(math.inf)
         seconds = time.monotonic() - self._begun
@@ -203,7 +216,7 @@ class Trouble:
         return AuthenticationError(said, error)
 
     def _why_refused(self, text: str) -> str:
-        mechanism = self._auth.mechanism if self._auth else "this mechanism"
+        mechanism = self._mechanism or "this mechanism"
         if offered := re.search(r"Unsupported SASL mechanism: .*mechanisms: (.*)", text):
             return f"it does not take {mechanism}; it offers {offered[1].replace(',', ', ')}"
         if "Request not valid in current SASL state" in text:

@@ -708,7 +708,7 @@ class CommandLine:
         assert done.returncode == 1
         assert "Traceback" in done.stderr
         assert "OSError: [Errno 27] File too large" in done.stderr
-        assert done.stderr.splitlines()[-1].startswith("igwn-style-client: error: cannot write")
+        assert "\nigwn-style-client: error: cannot write" in done.stderr
 
     def test_the_lines_of_debug_are_not_mixed_with_the_live_counter(
         self, command, stream, send, tmp_path

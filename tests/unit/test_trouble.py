@@ -1,6 +1,7 @@
 """Which of our errors librdkafka's events are, in the words of librdkafka 2.16."""
 
 import socket
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -98,6 +99,27 @@ def test_a_token_that_cannot_be_renewed_yet_ends_nothing(caplog):
     assert "no token for" in caplog.text
     told.begin()
     told.note(KafkaError(KafkaError._AUTHENTICATION, text))
+    assert type(told.conclusion()) is AuthenticationError
+
+
+def test_a_token_that_ended_before_the_next_one_came_ends_nothing_at_once(monkeypatch, caplog):
+    auth = Auth("astronomer", SECRET, method=SASLMethod.OAUTHBEARER, token_command="true")
+    told = Trouble([BROKER], auth, LOGIN)
+    refused = event("_AUTHENTICATION", 'SASL authentication error: {"status":"invalid_token"}')
+    told.reached()
+    for _ in range(3):
+        told.note(refused)
+    assert told.conclusion() is None
+    assert caplog.text.count("it does not accept the token") == 1
+    assert type(told.unreachable()) is AuthenticationError
+    told.reached()  # with the next one
+    assert type(told.unreachable()) is BrokerUnreachable
+    told.note(refused)
+    later = time.monotonic() + 80
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert type(told.conclusion()) is AuthenticationError
+    told.begin()
+    told.note(refused)  # and where none was ever good
     assert type(told.conclusion()) is AuthenticationError
 
 
