@@ -37,7 +37,8 @@ class Health:
     reconnects
         How often the stream was opened anew.
     since_alert, since_poll
-        Seconds since the last alert was read, and since the broker was last asked; None if never.
+        Seconds since the last alert was read, and since the broker was last asked, or waited for;
+        None if never.
     """
 
     state: str

@@ -506,8 +506,11 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         with self._baton:
             self._away_since = None
             try:
-                if not self._joined and not (self._wait_to_open(timeout) and self._open()):
-                    return []
+                if not self._joined:
+                    # Whoever waits for a broker does not stand still.
+                    self._counters.last_poll = time.monotonic()
+                    if not (self._wait_to_open(timeout) and self._open()):
+                        return []
                 return self._take(most, timeout)
             except StreamError as error:
                 self._broken(error)

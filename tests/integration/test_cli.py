@@ -176,7 +176,7 @@ class TestListen:
             shown, stopped = b"", False
             while part := read(ours):
                 shown += part
-                if b"connected since" in shown and not stopped:
+                if b"connected since" in shown and b"ADVOK" in shown and not stopped:
                     process.send_signal(signal.SIGINT)
                     stopped = True
             assert process.wait(SECONDS) == 130

@@ -1,8 +1,11 @@
 """The reader at the embedded broker, where what a client shows is not enough."""
 
+import socket
+
 import confluent_kafka as ck
 
 from igwn_style_client import igwn
+from igwn_style_client.health import Counters
 from igwn_style_client.reader import Reader
 from igwn_style_client.retry import RetryPolicy
 from tests.waiting import wait_until
@@ -35,3 +38,27 @@ def test_what_is_refused_while_partitions_are_assigned_can_be_tried_again(broker
         (alert,) = wait_until(lambda: reader.take(10, 0.1), 60, "the alert")
         assert alert.payload == 1
     assert refusals
+
+
+def test_whoever_waits_for_a_broker_does_not_stand_still():
+    with socket.socket() as nobody:  # bound, and nobody listens
+        nobody.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody.getsockname()[1]}"
+        counters = Counters()
+        with Reader(
+            [address],
+            ["gracedb.superevent"],
+            igwn.dialect("gracedb"),
+            policy=RetryPolicy(None, 60.0),
+            counters=counters,
+        ) as reader:
+
+            def gives_up():
+                reader.take(1, 0.1)
+                return counters.state == "reconnecting"
+
+            wait_until(gives_up, 60, "the end of the first attempt")
+            before = counters.last_poll
+            assert reader.take(1, 0.01) == []
+            assert (counters.state, counters.reconnects) == ("reconnecting", 1)
+            assert counters.last_poll > before
