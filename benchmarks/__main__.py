@@ -76,6 +76,7 @@ def main(arguments=None):
     """Measure, print and write."""
     given = options(arguments)
     folders = [given.into, *([PAGES] if given.docs else [])]
+    about = {"date": f"{dt.date.today():%Y-%m-%d}", **machine.describe()}
     results = {}
 
     def tell(name, rows):
@@ -95,7 +96,6 @@ def main(arguments=None):
                 tell(title, rows)
             print(f"  ({name} took {time.monotonic() - begun:.0f} s)", flush=True)
     tell("bars", list(bars.rows(results)))
-    about = {"date": f"{dt.date.today():%Y-%m-%d}", **machine.describe()}
     tell("machine", [["", ""], *([name, str(what)] for name, what in about.items())])
     whole = json.dumps({"machine": about, "options": vars(given), "results": results}, default=str)
     (given.into / "results.json").write_text(whole + "\n")

@@ -23,10 +23,12 @@ PACKAGES = [
 
 
 def describe():
-    """Processors, memory and versions."""
+    """Processors, memory, what else they do, and versions."""
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     found = {
         "processors": f"{os.cpu_count()} x {_processor()}",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "load in the last 1, 5 and 15 minutes": load,
         "system": f"{platform.system()} {platform.machine()}",
         "Python": platform.python_version(),
         "Apache Kafka": f"{VERSION}, one broker on the same machine",
