@@ -243,6 +243,7 @@ def list_(
                 click.echo(json_of(alert, number=number))
             else:
                 reason = (alert.reason or "").strip().rpartition("\n")[2]
+                reason = reason.removeprefix("click.exceptions.ClickException: ")  # our own
                 row = row_of(alert.topic, alert.payload, alert.time)
                 click.echo(f"{number:4}  {line_of(row)}\n      {reason}")
 
