@@ -37,7 +37,7 @@ _OPTIONS = [
     click.option(
         "--workers",
         metavar="N",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, 1000),
         default=1,
         show_default=True,
         help="How many programs may run side by side.",

@@ -124,6 +124,18 @@ class Commands:
         assert pretty.startswith('{\n  "topic"')
         assert json.loads(pretty) == one
 
+    @pytest.mark.parametrize("since", ["1969-12-31T23:59:59.999", "0001-01-01", "700000d"])
+    def test_listen_since_long_ago(self, cli, since):
+        """Kafka takes -1 ms for the end, and -2 for the beginning."""
+        cli.publish(*map(alert, range(3)))
+        told = ["superevent", "--json", "--count", "3", "--timeout"]
+        assert uids(cli.run("listen", *told, "30", "--since", since)) == ["S0", "S1", "S2"]
+
+    def test_a_time_that_never_is_up(self, cli):
+        cli.publish(alert(1))
+        cli.listen("superevent", "--timeout", "inf", "--count", "1")
+        assert cli.errors == ""
+
     def test_listen_goes_on_where_it_was(self, cli):
         cli.publish(*map(alert, range(5)))
         group = ["--consumer-group", cli.group, "--json"]
