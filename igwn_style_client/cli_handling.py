@@ -8,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
@@ -36,7 +37,7 @@ _OPTIONS = [
     click.option(
         "--workers",
         metavar="N",
-        type=click.IntRange(min=1),
+        type=click.IntRange(1, 1000),
         default=1,
         show_default=True,
         help="How many programs may run side by side.",
@@ -209,6 +210,8 @@ class Program:
         Words as in a shell, but no shell looks at them.
     shell
         True: it is a line for ``/bin/sh``.
+    patience
+        Seconds that it gets to end after SIGTERM, before SIGKILL.
 
     Raises
     ------
@@ -216,7 +219,7 @@ class Program:
         There is no such program.
     """
 
-    def __init__(self, command: str, shell: bool) -> None:
+    def __init__(self, command: str, shell: bool, patience: float = 3.0) -> None:
         try:
             words = ["/bin/sh", "-c", command] if shell else shlex.split(command)
         except ValueError as error:
@@ -229,7 +232,9 @@ class Program:
                 "add --shell"
             )
         self._words = words
+        self._patience = patience
         self._lock = threading.Lock()
+        self._ended = False
         self._running: set[subprocess.Popen[bytes]] = set()
 
     def __call__(self, alert: Alert) -> None:
@@ -242,40 +247,59 @@ class Program:
         """
         content, _ = content_of(alert)
         environment = {**os.environ, **environment_of(alert)}
-        try:
-            child = subprocess.Popen(  # noqa: S603  # the user's own
-                self._words, stdin=subprocess.PIPE, env=environment, start_new_session=True
-            )
-        except (OSError, ValueError) as error:
-            raise click.ClickException(
-                f"--exec: {self._words[0]} cannot be run for the alert in {alert.where}: {error}"
-            ) from error
         with self._lock:
+            if self._ended:  # no further attempt
+                raise click.ClickException(f"--exec: ended before the alert in {alert.where}")
+            try:
+                child = subprocess.Popen(  # noqa: S603  # the user's own
+                    self._words, stdin=subprocess.PIPE, env=environment, start_new_session=True
+                )
+            except (OSError, ValueError) as error:
+                raise click.ClickException(
+                    f"--exec: {self._words[0]} cannot be run for the alert in {alert.where}: "
+                    f"{error}"
+                ) from error
             self._running.add(child)
         try:
             child.communicate(content)
         except BaseException:
-            _terminate(child)
+            _terminate([child], self._patience)
             raise
         finally:
             with self._lock:
                 self._running.discard(child)
         if child.returncode:
+            ended = _ended(child.returncode)
             raise click.ClickException(
-                f"--exec: {self._words[0]} {_ended(child.returncode)} for the alert in "
-                f"{alert.where}, which does not count as delivered"
+                f"--exec: {self._words[0]} {ended} for the alert in {alert.where}"
             )
 
     def end(self) -> None:
-        """End what still runs, after a second Ctrl-C."""
+        """End what still runs, after a second Ctrl-C, and run nothing more."""
         with self._lock:
-            for child in self._running:
-                _terminate(child)
+            self._ended = True
+            running = list(self._running)
+        _terminate(running, self._patience)
 
 
-def _terminate(child: subprocess.Popen[bytes]) -> None:
+def _terminate(children: Collection[subprocess.Popen[bytes]], patience: float) -> None:
+    """End programs and what they have started: the next start runs them anew."""
+    for child in children:
+        _signal(child, signal.SIGTERM)
+    until = time.monotonic() + patience
+    try:
+        for child in children:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(max(0.0, until - time.monotonic()))
+    finally:
+        for child in children:
+            if child.poll() is None:
+                _signal(child, signal.SIGKILL)
+
+
+def _signal(child: subprocess.Popen[bytes], number: int) -> None:
     with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGTERM)
+        os.killpg(child.pid, number)
 
 
 def _ended(status: int) -> str:

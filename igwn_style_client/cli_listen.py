@@ -136,7 +136,7 @@ def listen(
         stack.enter_context(_screen(alerts, handler, logging))
         stack.enter_context(supervised(alerts))
         if timeout is not None:
-            timer = threading.Timer(timeout, alerts.stop)
+            timer = threading.Timer(min(timeout, threading.TIMEOUT_MAX), alerts.stop)
             timer.daemon = True
             timer.start()
             stack.callback(timer.cancel)

@@ -62,9 +62,11 @@ class When(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2
             return value
         if back := re.fullmatch(r"(\d+(?:\.\d*)?)([smhdw])", value):
             try:
-                return timedelta(**{_UNITS[back[2]]: float(back[1])})
+                ago = timedelta(**{_UNITS[back[2]]: float(back[1])})
+                datetime.now(timezone.utc) - ago  # is there such a time?
             except OverflowError:
                 self.fail(f"{value!r} is too long ago", param, ctx)
+            return ago
         try:  # Python 3.10 does not know the Z
             moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", value))
         except ValueError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -241,9 +240,10 @@ def list_(
     with _chosen(file, numbers, connection) as chosen:
         for number, alert in _items(*chosen):
             if as_json:
-                click.echo(_json(number, alert))
+                click.echo(json_of(alert, number=number))
             else:
                 reason = (alert.reason or "").strip().rpartition("\n")[2]
+                reason = reason.removeprefix("click.exceptions.ClickException: ")  # our own
                 row = row_of(alert.topic, alert.payload, alert.time)
                 click.echo(f"{number:4}  {line_of(row)}\n      {reason}")
 
@@ -266,11 +266,7 @@ def show(
     """Show alerts whole, as indented JSON: place, headers, payload, and the reason."""
     with _chosen(file, numbers, connection) as chosen:
         for number, alert in _items(*chosen):
-            click.echo(_json(number, alert, indent=2))
-
-
-def _json(number: int, alert: Alert, indent: int | None = None) -> str:
-    return json.dumps({"number": number, **json.loads(json_of(alert))}, indent=indent)
+            click.echo(json_of(alert, indent=2, number=number))
 
 
 @set_aside.command(

@@ -33,14 +33,27 @@ def content_of(alert: Alert) -> tuple[bytes, str]:
     if hasattr(payload, "serialize"):  # one of hop's models
         packed = payload.serialize()
         return packed["content"], _ENDINGS.get(packed["format"], ".bin")
-    return json.dumps(payload, default=_plain).encode(), ".json"
+    try:
+        return json.dumps(payload, default=_plain).encode(), ".json"
+    except RecursionError:  # it was just possible to read it
+        return alert.raw or b"", ".json"
 
 
-def json_of(alert: Alert, indent: int | None = None) -> str:
+def json_of(alert: Alert, indent: int | None = None, **beside: Any) -> str:
     """Return an alert as a JSON document, on one line unless it is indented.
 
-    A payload that is the text of a JSON document, as GraceDB's is, is that document.  Bytes that
-    are no text are ``{"base64": ...}``.
+    A payload that is the text of a JSON document, as GraceDB's is, is that document, but if it is
+    nested too deeply, that text.  Bytes that are no text are ``{"base64": ...}``, and numbers that
+    JSON has not, NaN and the infinities, are null.
+
+    Parameters
+    ----------
+    alert
+        Which.
+    indent
+        Spaces for each level; None: one line.
+    beside
+        What else the document says, before all that.
 
     Raises
     ------
@@ -48,6 +61,7 @@ def json_of(alert: Alert, indent: int | None = None) -> str:
         The payload cannot be read.
     """
     document = {
+        **beside,
         "topic": alert.topic,
         "full_name": alert.full_name,
         "partition": alert.partition,
@@ -63,7 +77,18 @@ def json_of(alert: Alert, indent: int | None = None) -> str:
     }
     if alert.reason is not None:
         document["reason"] = alert.reason
-    return json.dumps(document, indent=indent, default=_plain)
+    try:
+        return _dumps(document, indent)
+    except RecursionError:
+        return _dumps({**document, "payload": _text(alert.raw)}, indent)
+
+
+def _dumps(document: Any, indent: int | None) -> str:
+    try:
+        return json.dumps(document, indent=indent, default=_plain, allow_nan=False)
+    except ValueError:
+        finite = json.loads(json.dumps(document, default=_plain), parse_constant=lambda _: None)
+        return json.dumps(finite, indent=indent)
 
 
 def _document(payload: Any) -> Any:

@@ -15,6 +15,8 @@ Partition = tuple[str, int]
 #: "latest", "earliest", a moment, or a time back from now.
 StartAt = str | datetime | timedelta
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
 _SECONDS = 10.0
 
 
@@ -32,9 +34,11 @@ def starts(
     Those of `new` appeared while somebody listened: they are read from their beginning.
     """
     if isinstance(start_at, timedelta):
-        start_at = datetime.now(timezone.utc) - start_at
+        now = datetime.now(timezone.utc)
+        start_at = now - min(start_at, now - _EPOCH)
     if isinstance(start_at, datetime):
-        asked = int(start_at.timestamp() * 1000)
+        moment = int(start_at.timestamp() * 1000)
+        asked = moment if moment > 0 else OFFSET_BEGINNING  # -1 ms is Kafka's word for the end
     else:
         asked = OFFSET_BEGINNING if start_at == "earliest" else OFFSET_END
     found = _ask(kafka, {one: OFFSET_BEGINNING if one in new else asked for one in partitions})

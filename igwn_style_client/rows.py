@@ -20,9 +20,8 @@ def far_text(far: Any) -> str:
 
     Two digits, years are Julian; what is no rate gives an empty string.
     """
-    if isinstance(far, bool) or not isinstance(far, int | float):
-        return ""
-    if not math.isfinite(far) or far < 0:
+    far = _finite(far)
+    if far is None or far < 0:
         return ""
     if far * _YEAR < 1e-99:
         return "0"
@@ -32,6 +31,16 @@ def far_text(far: Any) -> str:
     value, unit = (days, "d") if far * _YEAR > 1 else (1 / (far * _YEAR), "yr")
     number = _two_digits(value)
     return f"1 per {unit}" if number == "1" else f"1 per {number} {unit}"
+
+
+def _finite(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # JSON's integers are as long as they like
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _two_digits(value: float) -> str:
@@ -125,7 +134,7 @@ def row_of(
         superevent=superevent or _text(content, "superevent_id"),
         alert_type=alert_type,
         detail=_detail(alert_type, data) if uid or alert_type else _beginning(payload),
-        far=far if isinstance(far, int | float) and math.isfinite(far) else None,
+        far=_finite(far),
         instruments=next(
             filter(None, (_text(one, "instruments") for one in (what, preferred, public))), ""
         ),
@@ -135,10 +144,21 @@ def row_of(
     )
 
 
+_LONGEST = 1000  # of what GraceDB sends, the labels of a superevent come nearest
+
+
 def _text(content: Mapping[str, Any], name: str) -> str:
     """Return a value, or several, for one line of a terminal."""
     value = content.get(name) or ""
-    return _printable(",".join(map(str, value)) if isinstance(value, list) else str(value))
+    text = ",".join(map(_shown, value)) if isinstance(value, list) else _shown(value)
+    return _printable(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}...")
+
+
+def _shown(value: Any) -> str:
+    try:
+        return str(value)
+    except (RecursionError, ValueError):  # nested too deeply, a number of too many digits
+        return "?"
 
 
 def _printable(text: str) -> str:
@@ -153,7 +173,7 @@ def _beginning(payload: Any) -> str:
     if isinstance(payload, str | bytes):
         text = payload if isinstance(payload, str) else payload[:200].decode("ascii", "replace")
     else:
-        text = "" if payload is None else str(payload)[:200]
+        text = "" if payload is None else _shown(payload)[:200]
     line = _printable(" ".join(text[:200].split()))
     return line if len(line) <= _BEGINNING else f"{line[: _BEGINNING - 3]}..."
 
@@ -166,7 +186,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
     return value if isinstance(value, Mapping) else {}
 

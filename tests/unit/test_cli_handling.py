@@ -52,6 +52,32 @@ class TestProgram:
             Program(line, shell=True)(alert())
         assert 'for the alert in "gracedb.superevent", partition 2, offset 7' in str(caught.value)
 
+    def test_what_ignores_the_end_is_ended_all_the_same(self, tmp_path):
+        """Otherwise it would run on beside the one that the next start runs for the same alert."""
+        file = tmp_path / "pid"
+        line = (
+            f"trap '' TERM; echo $$ > {file}.part; mv {file}.part {file}; while :; do sleep 1; done"
+        )
+        program = Program(line, shell=True, patience=0.2)
+        failures = []
+
+        def run():
+            try:
+                program(alert())
+            except click.ClickException as error:
+                failures.append(str(error))
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        wait_until(file.exists)
+        program.end()
+        thread.join(30)
+        assert "was killed by SIGKILL" in failures[0]
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(file.read_text()), 0)
+        with pytest.raises(click.ClickException, match="ended before the alert"):
+            program(alert())
+
     def test_who_does_not_read_may_end_well(self):
         Program("true", shell=False)(alert("x" * 2_000_000))
 

@@ -42,7 +42,8 @@ class TestWhen:
         assert When("latest", "earliest").convert(typed, None, None) == meant
 
     @pytest.mark.parametrize(
-        "typed", ["", "10", "ten minutes", "-1h", "latest", "1e3s", "9999999999w", "2024-13-01"]
+        "typed",
+        ["", "10", "ten minutes", "-1h", "latest", "1e3s", "9999999999w", "900000d", "2024-13-01"],
     )
     def test_what_is_none(self, typed):
         with pytest.raises(click.BadParameter):

@@ -102,3 +102,33 @@ def test_hops_models_in_the_document():
     assert json.loads(json_of(circular))["payload"] == expected
     payload = json.loads(json_of(Alert("superevent", VOEVENT)))["payload"]
     assert payload.startswith("<?xml")
+
+
+def nested(depth):
+    document = 1
+    for _ in range(depth):
+        document = [document]
+    return document
+
+
+def test_what_is_nested_too_deeply_goes_out_as_it_came():
+    deep = Alert("superevent", nested(5000), raw=b"[[...]]")
+    assert content_of(deep) == (b"[[...]]", ".json")
+    assert json.loads(json_of(deep))["payload"] == "[[...]]"
+
+
+def test_any_json_parser_reads_the_document():
+    numbers = {"far": float("nan"), "snr": [float("inf"), -float("inf"), 1.5]}
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    for payload in (numbers, json.dumps(numbers), AvroBlob([numbers])):
+        document = json.loads(json_of(Alert("superevent", payload)), parse_constant=refuse)
+        said = document["payload"]
+        said = said[0] if isinstance(said, list) else said
+        assert said == {"far": None, "snr": [None, None, 1.5]}
+
+
+def test_what_is_said_beside_it():
+    assert json_of(Alert("superevent", 1), number=3).startswith('{"number": 3, "topic": ')

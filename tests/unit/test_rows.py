@@ -46,7 +46,19 @@ class TestFar:
     def test_as_astronomers_say_it(self, far, text):
         assert rows.far_text(far) == text
 
-    @pytest.mark.parametrize("far", [None, "", "1e-9", True, -1.0, float("nan"), float("inf")])
+    @pytest.mark.parametrize(
+        "far",
+        [
+            None,
+            "",
+            "1e-9",
+            True,
+            -1.0,
+            float("nan"),
+            float("inf"),
+            pytest.param(10**400, id="huge"),
+        ],
+    )
     def test_what_is_no_rate_is_empty(self, far):
         assert rows.far_text(far) == ""
 
@@ -178,3 +190,36 @@ class TestRows:
             assert row.alert_type
             assert rows.far_text(row.far)
             assert row.instruments
+
+
+def nested(depth):
+    document = 1
+    for _ in range(depth):
+        document = {"a": document}
+    return document
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "[" * 100_000,
+        '{"uid": ' * 5000 + "1" + "}" * 5000,
+        nested(5000),
+        {"uid": nested(5000)},
+        {"uid": "S1", "object": {"labels": [nested(5000)]}},
+        {"uid": "S1", "data": "[" * 100_000},
+        '{"uid": "S1", "object": {"far": 1' + "0" * 400 + "}}",
+        {"uid": "S1", "object": {"far": True}},
+        {"uid": 10**5000},
+    ],
+)
+def test_no_payload_breaks_it(payload):
+    row = rows.row_of("superevent", payload)
+    assert row.far is None
+    assert row.uid in ("", "S1", "?")
+
+
+def test_a_text_without_end_is_cut():
+    row = rows.row_of("superevent", {"uid": "S" * 10**6, "object": {"labels": ["DQOK"] * 10**5}})
+    assert len(row.uid) == len(row.labels) == 1000
+    assert row.uid.endswith("S...")
