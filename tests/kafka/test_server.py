@@ -135,7 +135,7 @@ def test_acl_of_a_group(kafka, group):
     login = kafka.login("astronomer")
     assert receive(login, group, group) == KafkaError.GROUP_AUTHORIZATION_FAILED
     with pytest.raises(TypeError, match="one resource"):
-        kafka.acl("antares", "read")
+        kafka.acl("antares", "read", topic=group, group=group)
 
 
 def test_deleted_records_move_the_low_watermark(kafka, group):
