@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -18,6 +17,7 @@ from click.shell_completion import CompletionItem
 
 from . import DEFAULT_GROUP, DEFAULT_PORT, DEFAULT_SERVER, client, profiles
 from .arguments import topic_names
+from .signals import first_signal
 
 __all__ = ["Command", "When", "connect", "connecting", "ending_well", "no_nan", "some_topics"]
 
@@ -259,30 +259,15 @@ def ending_well(stop: Callable[[], object], told: str = "") -> Iterator[None]:
     KeyboardInterrupt
         Ctrl-C was pressed.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    caught: list[int] = []
 
-    def finish(number: int, _frame: object) -> None:
-        caught.append(number)
+    def finish(_number: int) -> None:
         stop()
-        restore()
         if told:
             click.echo(told, err=True)
 
-    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-
-    for one, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(one, finish)
-    try:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    ours = [one for one in numbers if signal.getsignal(one) is not signal.SIG_IGN]
+    with first_signal(ours, finish) as caught:
         yield
-    finally:
-        restore()
     if signal.SIGINT in caught:
         raise KeyboardInterrupt

@@ -41,6 +41,8 @@ _LOOK_SECONDS = 0.1
 _BATCH = 500
 # Lanes have enough to do with so many alerts each: more only grow cold in the processor's caches.
 _ENOUGH = 500
+# How soon it is seen that there is room for more again; they take longer to do what they have.
+_ROOM_SECONDS = 0.005
 # How long what is finished may wait to be stored: it is repeated if the process is killed.
 _STORE_SECONDS = 0.2
 # Lanes for an executor that does not say how many workers it has; a lane that waits costs little.
@@ -395,11 +397,8 @@ class Delivery:
         most = max(self._rules.batch_size, _BATCH)
         try:
             while not self._stopping.is_set() and self._failure is None:
-                if self._waiting_bytes >= self._rules.queue_bytes:
-                    # The source's keeper goes on polling meanwhile.
-                    time.sleep(0.01)
-                elif self._have_enough():
-                    time.sleep(0.001)
+                if self._is_full():
+                    time.sleep(_ROOM_SECONDS)  # the source's keeper goes on polling meanwhile
                 else:
                     self._sort(self._source.take(most, _LOOK_SECONDS))
                 self._collect()
@@ -416,10 +415,11 @@ class Delivery:
         if self._failure is not None:
             raise self._failure
 
-    def _have_enough(self) -> bool:
+    def _is_full(self) -> bool:
         """Whether more alerts would only wait: every worker has one, and many more are here."""
         workers = self._rules.workers
-        return self._waiting > workers * _ENOUGH and len(self._running) == workers
+        enough = self._waiting > workers * _ENOUGH and len(self._running) == workers
+        return enough or self._waiting_bytes >= self._rules.queue_bytes
 
     def _sort(self, alerts: list[Alert]) -> None:
         """Put alerts into the lanes of their keys, and lanes that have work into `_ready`."""

@@ -1,7 +1,7 @@
 """BSON documents: what their bytes say, once it is known that they are one.
 
 hop's decoder trusts the lengths that it reads: some thirteen bytes lead it round in a circle for
-ever.
+ever.  It does not know two old types, which are read as PyMongo reads them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ __all__ = ["loads"]
 # Bytes that the values of a type take (https://bsonspec.org/spec.html).
 _SIZES = {0x01: 8, 0x07: 12, 0x08: 1, 0x09: 8, 0x0A: 0, 0x10: 4, 0x11: 8, 0x12: 8}
 _STRING, _DOCUMENT, _ARRAY, _BINARY = 0x02, 0x03, 0x04, 0x05
+# "Undefined" is null, and a symbol is a string.
+_OLD = {0x06: 0x0A, 0x0E: _STRING}
 
 
 def loads(content: bytes) -> dict[str, Any]:
@@ -26,13 +28,14 @@ def loads(content: bytes) -> dict[str, Any]:
     Exception
         It is none; hop's decoder raises whatever the bytes lead it to.
     """
-    _check(content)
-    document: dict[str, Any] = bson.loads(content)
+    document: dict[str, Any] = bson.loads(_checked(content))
     return document
 
 
-def _check(content: bytes) -> None:
-    """Raise a ValueError unless lengths and types agree."""
+def _checked(content: bytes) -> bytes:
+    """Return the document without old types; raise a ValueError unless lengths and types agree."""
+    renamed = bytearray(content)
+    in_array = [False]
     ends = [_end_of_document(content, 0, len(content))]
     if ends[0] != len(content) - 1:
         raise ValueError(f"there are {len(content) - ends[0] - 1} bytes after its end")
@@ -42,18 +45,23 @@ def _check(content: bytes) -> None:
         if kind == 0:
             if at != ends.pop():
                 raise ValueError(f"a document ends too early, at byte {at}")
+            in_array.pop()
             at += 1
             continue
+        renamed[at] = kind = _OLD.get(kind, kind)
         after_name = content.index(0, at + 1, ends[-1]) + 1
-        content[at + 1 : after_name - 1].decode()
+        if not in_array[-1]:  # where it is only a number, which nobody reads
+            content[at + 1 : after_name - 1].decode()
         at = after_name
         if kind in (_DOCUMENT, _ARRAY):
             ends.append(_end_of_document(content, at, ends[-1]))
+            in_array.append(kind == _ARRAY)
             at += 4
             continue
         at += _SIZES[kind] if kind in _SIZES else _size(kind, content, at)
         if at > ends[-1]:
             raise ValueError(f"a value goes beyond the end of its document, at byte {at}")
+    return bytes(renamed)
 
 
 def _end_of_document(content: bytes, at: int, limit: int) -> int:

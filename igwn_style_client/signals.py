@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
-__all__ = ["end_in_order", "finishing_first"]
+__all__ = ["end_in_order", "finishing_first", "first_signal"]
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,48 @@ def end_in_order() -> None:
 
 
 @contextmanager
+def first_signal(numbers: Iterable[int], handle: Callable[[int], object]) -> Iterator[list[int]]:
+    """Let the first of some signals call `handle`; the second one has its usual effect.
+
+    Parameters
+    ----------
+    numbers
+        Of the signals.
+    handle
+        Called with the number.
+
+    Yields
+    ------
+    list of int
+        The number, when it has come.
+    """
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+
+    def finish(number: int, _frame: FrameType | None) -> None:
+        caught.append(number)
+        restore()
+        handle(number)
+
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
+
+    def restore() -> None:
+        while before:
+            number, handler = before.popitem()
+            if signal.getsignal(number) is finish:
+                signal.signal(number, handler)
+
+    for number in before:
+        signal.signal(number, finish)
+    try:
+        yield caught
+    finally:
+        restore()
+
+
+@contextmanager
 def finishing_first(stopping: threading.Event) -> Iterator[None]:
     """Turn a first Ctrl-C or SIGTERM into `stopping`; after the block it has its usual effect.
 
@@ -52,37 +94,16 @@ def finishing_first(stopping: threading.Event) -> Iterator[None]:
     KeyboardInterrupt
         Ctrl-C was pressed.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    caught: list[int] = []
 
-    def finish(number: int, _frame: FrameType | None) -> None:
-        caught.append(number)
+    def stop(number: int) -> None:
         stopping.set()
-        restore()
         log.warning(
             "%s: ending when the callbacks that run have returned; send it again to end at once",
             signal.Signals(number).name,
         )
 
-    ours: dict[int, Any] = {
-        number: signal.getsignal(number)
-        for number, defaults in _DEFAULTS.items()
-        if signal.getsignal(number) in defaults
-    }
-
-    def restore() -> None:
-        while ours:
-            number, default = ours.popitem()
-            if signal.getsignal(number) is finish:
-                signal.signal(number, default)
-
-    for number in ours:
-        signal.signal(number, finish)
-    try:
+    ours = [one for one, defaults in _DEFAULTS.items() if signal.getsignal(one) in defaults]
+    with first_signal(ours, stop) as caught:
         yield
-    finally:
-        restore()
     if caught:
         signal.raise_signal(caught[0])

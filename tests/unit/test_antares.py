@@ -115,8 +115,25 @@ class TestDecoding:
         try:
             slowly = loci._decode_slowly(content)
         except DecodeError:
-            return
-        assert repr(loci._document(content)) == repr(slowly)
+            with pytest.raises(DecodeError):
+                loci._document(content)
+        else:
+            assert repr(loci._document(content)) == repr(slowly)
+
+    @pytest.mark.parametrize(
+        ("kind", "value", "meant"),
+        [(b"\x06", b"", None), (b"\x0e", b"\x03\x00\x00\x00ok\x00", "ok")],
+        ids=["undefined", "symbol"],
+    )
+    @pytest.mark.parametrize("array", [False, True])
+    def test_old_types(self, decoder, kind, value, meant, array):
+        name = b"\xff" if array else b"a"  # in an array nobody reads it
+        inner = kind + name + b"\x00" + value
+        if array:
+            inner = struct.pack("<i", len(inner) + 5) + inner + b"\x00"
+            inner, meant = b"\x04a\x00" + inner, [meant]
+        content = struct.pack("<i", len(inner) + 5) + inner + b"\x00"
+        assert decode(zlib.compress(content)) == {"a": meant}
 
     def test_types_beyond_those_of_json(self, decoder):
         """Dates, UUIDs and the like come as hop's decoder has them, whichever is installed."""

@@ -938,6 +938,32 @@ def test_a_key_that_fails_leaves_with_nothing_marked():
     assert not [one for one in threading.enumerate() if one.name.startswith("alert-lane")]
 
 
+def test_workers_that_have_enough_to_do_get_no_more():
+    class Gate(ListSource):
+        def take(self, most, timeout):
+            if len(self.asked) == 1:
+                both.wait(10)  # each worker has an alert by now
+            if len(self.asked) == 3:
+                too_many.set()
+            return super().take(most if self.asked else 2, timeout)
+
+    source = Gate(partitions=2)
+    for offset in range(2000):
+        source.add(offset, offset % 2)
+    both, done = threading.Barrier(3), threading.Barrier(2)
+    too_many, seen = threading.Event(), []
+
+    def call(alert):
+        if alert.offset < 2:
+            both.wait(10)
+            seen.append(too_many.wait(0.5))
+            done.wait(10)  # before one goes on, and makes room
+
+    run(source, call, workers=2)
+    assert seen == [False, False]
+    assert too_many.is_set()  # and then they do
+
+
 def test_a_full_queue_takes_no_more_until_there_is_room():
     source = ListSource(*range(2500))
     waiting = []
