@@ -18,7 +18,6 @@ import json
 import os
 import re
 import sqlite3
-import sys
 import threading
 import time
 import weakref
@@ -27,6 +26,8 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+
+import platformdirs
 
 from .alert import Alert, Message
 from .errors import ArchiveError, ArchiveFull
@@ -412,7 +413,7 @@ class _Stored:
 def default_path(server: str, consumer_group: str | None) -> Path:
     """Where a listener sets alerts aside by default: a file per server and consumer group.
 
-    The user's state folder is ``$XDG_STATE_HOME`` or ``~/.local/state``, and on macOS
+    The user's state folder is ``$XDG_STATE_HOME``, else ``~/.local/state`` or, on macOS,
     ``~/Library/Application Support``.  The folder is not made.
 
     Parameters
@@ -422,14 +423,11 @@ def default_path(server: str, consumer_group: str | None) -> Path:
     consumer_group
         Kafka's group; None for a listener without one.
     """
-    home = os.environ.get("XDG_STATE_HOME", "")
-    if not os.path.isabs(home):  # the XDG specification wants others ignored
-        place = "Library/Application Support" if sys.platform == "darwin" else ".local/state"
-        home = str(Path.home() / place)
     names = (server, consumer_group or "")
     readable = "-".join(re.sub(r"[^\w.]+", "_", name, flags=re.ASCII)[:60] for name in names)
     digest = hashlib.blake2b(json.dumps(names).encode(), digest_size=4).hexdigest()
-    return Path(home) / "igwn-style-client" / f"set-aside-{readable}-{digest}.db"
+    folder = platformdirs.user_state_path("igwn-style-client", appauthor=False)
+    return folder / f"set-aside-{readable}-{digest}.db"
 
 
 @contextmanager

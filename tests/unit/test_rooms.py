@@ -104,6 +104,7 @@ DOORS = {
         "trouble",
     },
     "msgspec": {"igwn"},
+    "platformdirs": {"archive"},
     "requests": {"fetching"},
     "rich": COMMANDS,
     "sqlite3": {"archive"},
