@@ -81,6 +81,18 @@ def test_no_dependency_is_described_that_is_none():
     assert described == declared() | imported()
 
 
+def test_the_floors_are_those_that_are_declared():
+    text = page("dependencies.rst")
+    floors = {
+        name: floor
+        for name, floor in re.findall(r"\*\*([\w-]+)\*\* ≥ ([\d.]+)", text)
+        if name in declared()
+    }
+    assert {"hop-client", "confluent-kafka"} <= floors.keys()
+    setup = (ROOT / "setup.cfg").read_text()
+    assert floors == dict(re.findall(r"^    ([\w-]+) >= ([\d.]+)$", setup, re.MULTILINE))
+
+
 def test_every_room_has_its_sentence():
     rooms = {room.name for room in pkgutil.iter_modules(igwn_style_client.__path__)}
     rooms = (rooms | {"__init__"}) - {"_version"}
