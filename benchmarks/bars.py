@@ -5,6 +5,7 @@ from benchmarks.readers import OURS
 from benchmarks.reading import JSON
 from benchmarks.statistic import ratios, several, short
 
+RAW_QUEUED = "raw confluent_kafka queued"
 ONE_WORKER = [OURS, f"{OURS}, batch_size=100", f"{OURS}, in a group"]
 LANES = [f"{OURS}, workers=4", f"{OURS}, batch_size=100, workers=4"]
 
@@ -97,3 +98,8 @@ def _publishing(results):
             what = f"queued and flushed, {delay} ms away: of igwn_alert"
             met = taken["median"] >= bar
             yield _row(what, f">= {bar}", short(hop["median"]), taken, met)
+            if not delay:
+                rates = [found[way]["rates"] for way in (f"{ours} session", RAW_QUEUED)]
+                taken = ratios(*rates)
+                what = f"queued and flushed, 0 ms away: of {RAW_QUEUED}"
+                yield _row(what, ">= 0.8", "", taken, taken["median"] >= 0.8)

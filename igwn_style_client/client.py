@@ -566,13 +566,10 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         return self.open(self._construct_topic_url(topic), "w")
 
     def _session(self, topic: str) -> Any:
-        if not self.sessions:
-            raise NotConnected("No active sessions. Please connect before publishing to a topic.")
-        if topic not in self.sessions:
-            raise NotConnected(
-                f"Not connected to topic {topic}. Please connect before publishing to a topic."
-            )
-        return self.sessions[topic]
+        if topic in self.sessions:
+            return self.sessions[topic]
+        which = f"Not connected to topic {topic}" if self.sessions else "No active sessions"
+        raise NotConnected(f"{which}. Please connect before publishing to a topic.")
 
     # -- topics ----------------------------------------------------------------------------------
 
