@@ -582,7 +582,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         # The hottest lines: what a partition's alerts have in common is looked up once.
         alerts: list[Alert] = []
         errors: list[Message] = []
-        received, decode, ignores_tests = Alert.received, self._decode, self.ignoretest
+        received, ignores_tests = Alert.received, self.ignoretest
+        known, undeclared, decode_any = self._decode.known, self._decode.known[None], self._decode
         seen: Any = None
         for message in messages:
             if message.error() is not None:
@@ -598,10 +599,17 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 continue  # taken away since
             offset: int = message.offset()  # type: ignore[assignment]
             try:
-                headers = message.headers()
+                headers: Any = message.headers()
             except SystemError:
                 headers = _unreadable(message)
-            if headers and ignores_tests and _is_test(headers):
+            decode, is_test = undeclared, False
+            if headers:
+                for header, value in headers:
+                    if header == "_format" and decode is undeclared:
+                        decode = known.get(value, decode_any)
+                    elif header == "_test":
+                        is_test = ignores_tests
+            if is_test:
                 watermark.skip(offset + 1)
                 self._counters.skipped_tests += 1
                 continue
@@ -975,14 +983,6 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             if inquiry is not None:
                 inquiry.close()
             self._counters.state = "idle"
-
-
-def _is_test(headers: Any) -> bool:
-    """Do what hop's ``is_test`` does with a message."""
-    for name, _ in headers:  # noqa: SIM110  # a generator takes twice the time
-        if name == "_test":
-            return True
-    return False
 
 
 def _unreadable(message: Message) -> Any:
