@@ -190,19 +190,24 @@ def elsewhere(callback: Callback, workers: int | Executor) -> Iterator[tuple[Any
 @contextmanager
 def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="alert-loop", daemon=True)
+    thread = threading.Thread(target=_live, args=(loop,), name="alert-loop", daemon=True)
     thread.start()
     try:
         yield loop
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
-        if left := asyncio.all_tasks(loop):
-            for task in left:
-                task.cancel()
-            loop.run_until_complete(asyncio.wait(left))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+
+
+def _live(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop to its end in one thread: the caller's has a loop of its own in a notebook."""
+    loop.run_forever()
+    if left := asyncio.all_tasks(loop):
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(left))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()
 
 
 def _await_in(loop: asyncio.AbstractEventLoop, call: Callback, **given: Any) -> Any:

@@ -31,7 +31,7 @@ from .health import Counters
 from .inquiry import Inquiry
 from .positions import Partition, StartAt
 from .retry import RetryPolicy
-from .settings import LOGGER, options_for
+from .settings import LOGGER, options_for, stall_seconds
 from .trouble import Trouble
 from .watermark import Watermark
 
@@ -67,8 +67,6 @@ _FIRST = 100
 _COMMIT_AGAIN_SECONDS = 0.5
 _KEEPER_SECONDS = 1.0
 _COUNT_SECONDS = 1.0
-# How long nobody answers before the consumer itself is no longer trusted.
-_STALL_SECONDS = 120.0
 # How long a consumer that is given up may take to leave its group before it does so behind us.
 _RETIRE_SECONDS = 2.0
 _CLOSE_SECONDS = 10.0
@@ -230,7 +228,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self.choose: Callable[[Collection[str]], list[str]] | None = None
 
         options = dict(options or {})
-        self._stall = float(options.pop("stall.seconds", _STALL_SECONDS))
+        self._stall = stall_seconds(options)
+        options.pop("stall.seconds", None)
         self._conf = _Config(
             broker_urls=self.broker_addresses,
             group_id=group_id or hop.io._generate_group_id(auth.username if auth else None, 10),

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["LOGGER", "REFUSED", "options_for", "refuse", "settle_seconds"]
+__all__ = ["LOGGER", "REFUSED", "options_for", "refuse", "settle_seconds", "stall_seconds"]
 
 # Whoever sets these takes the promise out of our hands.
 REFUSED = frozenset(
@@ -38,13 +38,14 @@ _OF_ONE_SIDE = {
 
 
 def refuse(options: Mapping[str, Any]) -> None:
-    """Raise a ValueError if the user sets what only we may."""
+    """Raise a ValueError if the user sets what only we may, or what of ours cannot be."""
     refused = sorted(REFUSED & options.keys())
     if refused:
         raise ValueError(
             f"options: {', '.join(refused)} cannot be set: the client needs its own to keep "
             "its promises"
         )
+    stall_seconds(options)
 
 
 def options_for(side: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,6 +64,24 @@ def settle_seconds(options: Mapping[str, Any]) -> float:
         return min(30.0, float(options.get("max.poll.interval.ms", 300_000)) / 2000)
     except (TypeError, ValueError):
         return 30.0  # librdkafka says what is wrong with it
+
+
+def stall_seconds(options: Mapping[str, Any]) -> float:
+    """Return how long nobody answers before the consumer itself is no longer trusted.
+
+    Raises
+    ------
+    ValueError
+        ``stall.seconds`` is no time.
+    """
+    given = options.get("stall.seconds", 120.0)
+    try:
+        seconds = float(given)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"options: stall.seconds must be a number of seconds, above 0: {given!r}")
+    return seconds
 
 
 class _Logger(logging.LoggerAdapter):  # type: ignore[type-arg]  # none before Python 3.11

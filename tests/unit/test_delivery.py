@@ -1,5 +1,6 @@
 """alert -> callback -> finished."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -222,6 +223,14 @@ def test_an_async_callback_is_awaited(callback):
     with elsewhere(callback, 1) as (run, side_by_side):
         assert side_by_side == 1
         assert adapt(callback, run)(ALERT) == CALLED
+
+
+def test_an_async_callback_is_awaited_where_a_loop_runs_as_in_a_notebook():
+    async def cell():
+        with elsewhere(asynchronous, 1) as (run, _):
+            return adapt(asynchronous, run)(ALERT)
+
+    assert asyncio.run(cell()) == CALLED
 
 
 @pytest.mark.parametrize("callback", [plain, Callbacks(), partial(plain), Record, dict, print])
