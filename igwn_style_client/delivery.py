@@ -37,12 +37,11 @@ Callback = Callable[..., Any]
 # How long one look for new alerts may last, and so how soon a stop is seen.
 _LOOK_SECONDS = 0.1
 # What is there is taken together, at least so many at once: it costs no latency, and an alert that
-# is taken alone costs twice the time.  With many more Python's garbage collector looks at each.
-_BATCH = 200
-# Lanes have enough to do with so many alerts each: more only grow cold in the processor's caches.
-_ENOUGH = 500
-# How soon it is seen that there is room for more again; they take longer to do what they have.
-_ROOM_SECONDS = 0.005
+# is taken alone costs twice the time.
+_BATCH = 100
+# Lanes are given no more while so many wait.  Some hundred alerts and their headers come and go
+# before Python's garbage collector looks at anything; with more it looks at each, again and again.
+_ENOUGH = 100
 # How long what is finished may wait to be stored: it is repeated if the process is killed.
 _STORE_SECONDS = 0.2
 # Lanes for an executor that does not say how many workers it has; a lane that waits costs little.
@@ -293,6 +292,8 @@ class Delivery:
         self._lanes: dict[Hashable, _Lane] = {}
         self._lock = threading.Lock()
         self._noting = threading.Lock()
+        # Set when a lane has run empty.
+        self._room = threading.Event()
         self._waiting = self._waiting_bytes = 0
 
     def run(self) -> None:
@@ -413,8 +414,9 @@ class Delivery:
         most = max(self._rules.batch_size, _BATCH)
         try:
             while not self._stopping.is_set() and self._failure is None:
+                self._room.clear()  # before the look whether there is any
                 if self._is_full():
-                    time.sleep(_ROOM_SECONDS)  # the source's keeper goes on polling meanwhile
+                    self._room.wait(_LOOK_SECONDS)  # the source's keeper goes on polling meanwhile
                 else:
                     self._sort(self._source.take(most, _LOOK_SECONDS))
                 self._collect()
@@ -432,9 +434,9 @@ class Delivery:
             raise self._failure
 
     def _is_full(self) -> bool:
-        """Whether more alerts would only wait: every worker has one, and many more are here."""
-        workers = self._rules.workers
-        enough = self._waiting > workers * _ENOUGH and len(self._running) == workers
+        """Whether more alerts would only wait: many are here, and not all in lanes that run."""
+        busy = len(self._running) == self._rules.workers or not self._ready.empty()
+        enough = busy and self._waiting > _ENOUGH
         return enough or self._waiting_bytes >= self._rules.queue_bytes
 
     def _sort(self, alerts: list[Alert]) -> None:
@@ -475,6 +477,7 @@ class Delivery:
                     self._ready.put(lane)
                 else:
                     del self._lanes[lane.name]
+                    self._room.set()
 
     def _deliver_in_lane(self, alerts: deque[tuple[Alert, int]]) -> None:
         running, me = self._running, threading.get_ident()
@@ -495,6 +498,7 @@ class Delivery:
         self._parked = True
         with self._lock:
             self._failure = self._failure or error
+        self._room.set()
 
     def _collect(self) -> None:
         """Note in the watermarks what the lanes have finished, and store the marks."""

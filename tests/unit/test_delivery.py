@@ -374,7 +374,7 @@ def test_any_batch_size_delivers_the_same(batch_size, partitions):
     seen = []
     run(source, lambda alert: seen.append(alert.offset), batch_size)
     assert seen == list(range(len(partitions)))
-    assert {most for most, _ in source.asked} == {max(batch_size, 200)}
+    assert {most for most, _ in source.asked} == {max(batch_size, 100)}
     assert [mark.unfinished for mark in source.watermarks] == [0, 0, 0]
     # One store a batch, with each partition once.
     assert len(source.stored) == (1 if partitions else 0)
