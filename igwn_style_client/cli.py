@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import click
 from click.shell_completion import get_completion_class
 
-from . import ClientError, __version__
+from . import ClientError, SettingsRefused, __version__
 from .cli_antares import antares, thumbnails
 from .cli_demo import demo
 from .cli_doctor import doctor
@@ -73,7 +73,8 @@ class Commands(click.Group):
                 traceback.print_exception(cause)
             if cause is not error:
                 raise
-            raise click.ClickException(str(error)) from error
+            typed = isinstance(error, SettingsRefused)
+            raise (click.UsageError if typed else click.ClickException)(str(error)) from error
 
 
 def _tell(error: str) -> None:

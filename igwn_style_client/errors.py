@@ -9,6 +9,7 @@
     │   ├── BrokerUnreachable
     │   ├── AuthenticationError
     │   ├── AuthorizationError
+    │   ├── SettingsRefused     also a ValueError
     │   └── TopicNotFound
     ├── PublishError
     ├── NotConnected            also a RuntimeError
@@ -40,6 +41,7 @@ __all__ = [
     "DecodeError",
     "NotConnected",
     "PublishError",
+    "SettingsRefused",
     "StreamError",
     "ThumbnailError",
     "TopicNotFound",
@@ -104,6 +106,10 @@ class AuthenticationError(StreamError):
 
 class AuthorizationError(StreamError):
     """The credential is good, but does not allow this topic or consumer group."""
+
+
+class SettingsRefused(StreamError, ValueError):
+    """librdkafka does not take the `options`."""
 
 
 class TopicNotFound(StreamError):

@@ -6,6 +6,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from confluent_kafka import Consumer, KafkaException, Producer
+
+from .errors import SettingsRefused
+
 __all__ = ["LOGGER", "REFUSED", "options_for", "refuse", "settle_seconds"]
 
 # Whoever sets these takes the promise out of our hands.
@@ -26,6 +30,9 @@ REFUSED = frozenset(
     }
 )
 
+# No setting of librdkafka's.
+_UNKNOWN = "igwn-style-client"
+
 # By how they begin: settings that librdkafka warns of where it does not use them.
 _OF_ONE_SIDE = {
     "producer": ("acks", "batch.", "compression.", "delivery.", "linger.", "message.timeout",
@@ -38,13 +45,30 @@ _OF_ONE_SIDE = {
 
 
 def refuse(options: Mapping[str, Any]) -> None:
-    """Raise a ValueError if the user sets what only we may."""
+    """Raise a ValueError if the user sets what only we may, or what librdkafka does not take.
+
+    Ours, which it is asked for last, it refuses, and so opens nothing.  What does not go together
+    it tells only when it connects.
+    """
     refused = sorted(REFUSED & options.keys())
     if refused:
         raise ValueError(
             f"options: {', '.join(refused)} cannot be set: the client needs its own to keep "
             "its promises"
         )
+    for name, value in options.items():
+        one = {name: value}
+        try:
+            if options_for("consumer", one):
+                Consumer({"group.id": "", **one, _UNKNOWN: ""})
+            else:
+                Producer({**one, _UNKNOWN: ""})
+        except KafkaException as error:
+            [reason] = error.args
+            if _UNKNOWN not in reason.str():
+                raise SettingsRefused(
+                    f"options: librdkafka does not take {name}: {reason.str().strip()}", reason
+                ) from error
 
 
 def options_for(side: str, options: Mapping[str, Any]) -> dict[str, Any]:

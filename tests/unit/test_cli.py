@@ -55,6 +55,16 @@ class TestUsage:
             (["listen", "--shell"], "--shell is of use only with --exec"),
             (["listen", "--exec", "no-such-program"], "--exec: there is no program"),
             (["listen", "--server", "http://x/", "--noauth"], "must begin with kafka://"),
+            (
+                ["listen", "--noauth", "--option", "sesion.timeout.ms=1"],
+                "not take sesion.timeout.ms: ",
+            ),
+            (
+                ["publish", "x", __file__, "--noauth", "--option", "linger.ms=long"],
+                "not take linger.ms: ",
+            ),
+            (["topics", "--noauth", "--option", "ssl.key.pem"], "is not NAME=VALUE"),
+            (["antares", "x", "--noauth", "--option", "a=1"], "--option"),
             (["listen", "--profile", "no-such"], 'no profile "no-such"'),
             (["replay"], "FILE"),
             (["replay", "x.db", "--test"], "--test is of use only with --publish"),
@@ -67,6 +77,17 @@ class TestUsage:
         assert result.exit_code == 2
         assert result.output.startswith("igwn-style-client: error: ")
         assert hint in result.output
+
+
+@pytest.mark.parametrize("command", ["listen", "topics", "publish"])
+def test_options_that_do_not_go_together_are_wrong_usage(command):
+    """librdkafka tells it only when it connects."""
+    option = "linger.ms=900000" if command == "publish" else "ssl.certificate.location=/no-such"
+    told = ["--noauth", "--server", "127.0.0.1:1", "--option", "security.protocol=SSL"]
+    words = [command, *(["x", __file__] if command == "publish" else [])]
+    result = CliRunner().invoke(cli.main, [*words, *told, "--option", option])
+    assert (result.exit_code, option.partition("=")[0] in result.output) == (2, True)
+    assert "Traceback" not in result.output
 
 
 class TestFailing:

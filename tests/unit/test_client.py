@@ -28,6 +28,7 @@ from igwn_style_client.errors import (
     DecodeError,
     NotConnected,
     PublishError,
+    SettingsRefused,
 )
 from igwn_style_client.watermark import Watermark
 
@@ -247,6 +248,22 @@ def test_a_list_of_credentials_holds_credentials(wrong):
 def test_options_that_would_break_the_promise_are_refused_by_name(option, value):
     with pytest.raises(ValueError, match=f"^options: {option} cannot be set: the client needs"):
         client(noauth=True, options={option: value, "session.timeout.ms": 6000})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("sesion.timeout.ms", 6000),
+        ("linger.ms", "long"),
+        ("session.timeout.ms", 0),
+        ("security.protocol", "TELEPATHY"),
+        ("fetch.no.such.setting", 1),
+    ],
+)
+def test_options_that_librdkafka_does_not_take_are_refused_at_once(option, value):
+    with pytest.raises(SettingsRefused, match=option) as caught:
+        client(noauth=True, options={"client.id": "x", option: value})
+    assert isinstance(caught.value, ValueError)
 
 
 @pytest.mark.parametrize("option", ["session.timeout.ms", "heartbeat.interval.ms"])

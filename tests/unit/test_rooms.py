@@ -84,6 +84,7 @@ DOORS = {
         "positions",
         "reader",
         "rights",
+        "settings",
         "trouble",
     },
     "hop": {
@@ -258,7 +259,7 @@ def test_the_checker_allows(room, source):
         (
             "client",
             "from confluent_kafka import Consumer",
-            "only through broker, doctor, errors, inquiry, positions, reader, rights, trouble",
+            "only through broker, doctor, errors, inquiry, positions, reader, rights, settings",
         ),
         ("doctor", "import requests.auth", "doctor imports requests, which may come in only"),
         ("client", "import rich", "client imports rich, which may come in only through cli_"),
