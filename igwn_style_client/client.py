@@ -255,6 +255,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         attempts: int = 1,
         on_failure: str = "raise",
         until_eos: bool = False,
+        count: int | None = None,
     ) -> None:
         """Call `callback` for every alert until `stop` is called.
 
@@ -287,6 +288,9 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             go on.
         until_eos
             True: it returns when all that there is has been delivered.
+        count
+            It returns when so many alerts have been delivered or set aside, and the callbacks that
+            run have returned.
 
         Raises
         ------
@@ -312,6 +316,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             attempts=attempts,
             on_failure=on_failure,
             until_eos=until_eos,
+            count=count,
         )
 
     def alerts(

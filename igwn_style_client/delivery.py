@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import logging
 import threading
 import time
@@ -95,6 +96,8 @@ class Rules:
         Whether even a single worker is a lane, not the thread of `run`.
     until_end
         Whether it ends when all that there is has been delivered.
+    count
+        After how many that were delivered or set aside it ends; None: never.
     """
 
     batch_size: int = 1
@@ -107,6 +110,7 @@ class Rules:
     settle_seconds: float = 30.0
     apart: bool = False
     until_end: bool = False
+    count: int | None = None
 
 
 def adapt(callback: Callback, run: Callable[..., Any] | None = None) -> Callable[[Alert], Any]:
@@ -282,6 +286,9 @@ class Delivery:
         self._running: dict[int, Watermark] = {}
         self._touched: set[Watermark] = set()
         self._told: set[tuple[str, str]] = set()
+        if self._rules.count is not None:
+            self._attend = self._attend_and_count  # type: ignore[method-assign]
+        self._dealt_with = itertools.count(1)
         # Of lanes only.
         self._finished: deque[tuple[Watermark, int, str, int, _Outcome]] = deque()
         self._ready: SimpleQueue[_Lane | None] = SimpleQueue()
@@ -517,6 +524,12 @@ class Delivery:
                 return _SET_ASIDE
             return self._try_again(alert, error)
         return _DELIVERED
+
+    def _attend_and_count(self, alert: Alert) -> _Outcome:
+        outcome = Delivery._attend(self, alert)
+        if outcome is not _OPEN and next(self._dealt_with) == self._rules.count:
+            self._stopping.set()
+        return outcome
 
     def _try_again(self, alert: Alert, error: Exception) -> _Outcome:
         """Call the callback again as the policy says, and settle what comes of it."""

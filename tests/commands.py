@@ -143,6 +143,13 @@ class Commands:
         assert uids(cli.listen("superevent", *group)) == ["S2", "S3", "S4"]
         assert uids(cli.listen("superevent", *group)) == []
 
+    def test_what_is_set_aside_counts(self, cli):
+        cli.publish(*map(alert, range(4)))
+        fails = ["--exec", 'test "$ALERT_UID" = S0', "--shell", "--on-failure", "set-aside"]
+        group = ["--consumer-group", cli.group]
+        cli.run("listen", "superevent", "--since", "earliest", *group, *fails, "--count", "2")
+        assert uids(cli.listen("superevent", *group, "--json")) == ["S2", "S3"]
+
     def test_listen_ends_when_its_time_is_up(self, cli):
         assert cli.run("listen", "superevent", "--timeout", "1") == ""
         cli.run("listen", "superevent", "--timeout", "1", "--count", "1", status=1)

@@ -657,6 +657,8 @@ def test_listening_twice_at_once_is_refused():
         ({"attempts": 0}, ValueError, '"attempts" must be at least 1, not 0'),
         ({"attempts": 1.5}, TypeError, '"attempts" must be int, not float'),
         ({"key": "superevent_id"}, TypeError, '"key" must be a function of the alert'),
+        ({"count": 0}, ValueError, '"count" must be at least 1'),
+        ({"count": True}, TypeError, '"count" must be int or None, not bool'),
         ({"on_failure": "skip"}, ValueError, '"on_failure" must be "raise" or "set_aside"'),
         ({"on_failure": None}, ValueError, '"on_failure" must be "raise" or "set_aside"'),
     ],
