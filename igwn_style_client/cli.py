@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from typing import Any, NoReturn
+import warnings
+from typing import Any, NoReturn, TextIO
 
 import click
 from click.shell_completion import get_completion_class
@@ -42,7 +43,9 @@ class Commands(click.Group):
         settings |= {"prog_name": _NAME, "standalone_mode": False}
         end_in_order()
         try:
-            status = super().main(*args, **settings) or 0
+            with warnings.catch_warnings():
+                warnings.showwarning = _warn
+                status = super().main(*args, **settings) or 0
         except click.ClickException as error:
             status = error.exit_code
             _tell(error.format_message())
@@ -77,11 +80,27 @@ class Commands(click.Group):
             raise (click.UsageError if typed else click.ClickException)(str(error)) from error
 
 
-def _tell(error: str) -> None:
+def _tell(said: str, level: int = logging.ERROR) -> None:
     if any(isinstance(handler.formatter, JSONLines) for handler in logging.root.handlers):
-        log.error("%s", error)
+        log.log(level, "%s", said)
     else:
-        click.echo(f"{_NAME}: error: {error}", err=True)
+        click.echo(f"{_NAME}: {logging.getLevelName(level).lower()}: {said}", err=True)
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001  # as Python calls it
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    """Show a user's warning as a line of ours; a developer's, with its place, as Python does."""
+    if category is UserWarning:
+        _tell(str(message), logging.WARNING)
+    else:
+        shown = warnings.formatwarning(message, category, filename, lineno)
+        click.echo(shown, err=True, nl=False)
 
 
 def _complete(ctx: click.Context, _parameter: click.Parameter, shell: str | None) -> None:

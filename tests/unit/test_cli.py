@@ -1,5 +1,7 @@
 """Arguments and printing."""
 
+import warnings
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -52,6 +54,8 @@ class TestUsage:
             (["listen", "a b"], "'a b' cannot be the name of a topic"),
             (["listen", "--since", "yesterday"], "10m, 2h, 1d, latest, earliest"),
             (["listen", "--timeout", "nan"], "--timeout"),
+            (["listen", "--workers", "0"], "--workers"),
+            (["listen", "--workers", "1001"], "1001 is not in the range 1<=x<=1000"),
             (["listen", "--shell"], "--shell is of use only with --exec"),
             (["listen", "--exec", "no-such-program"], "--exec: there is no program"),
             (["listen", "--server", "http://x/", "--noauth"], "must begin with kafka://"),
@@ -136,6 +140,25 @@ class TestFailing:
         assert result.exit_code == 2
         assert result.output.startswith("igwn-style-client: error: no such star\n")
         assert "Traceback" not in result.output
+
+    def test_a_warning_is_a_line_of_ours(self):
+        def warn():
+            warnings.warn("the moon is up", stacklevel=1)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            result = self.run(warn)
+        assert result.output == "igwn-style-client: warning: the moon is up\n"
+
+    def test_a_warning_for_developers_tells_its_place(self):
+        def warn():
+            warnings.warn("the old way", DeprecationWarning, stacklevel=1)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            result = self.run(warn)
+        assert "test_cli.py" in result.output
+        assert "DeprecationWarning: the old way\n" in result.output
 
     def test_what_the_system_refuses_is_told_in_one_line(self):
         def write():
