@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from . import Alert, Archive
+from .cli_options import Place, prepare
 from .exporting import content_of, json_of
 from .files import safe_name, write_whole
 from .rows import Row, far_text, row_of
@@ -50,8 +51,18 @@ _OPTIONS = [
         show_default=True,
         help="How often to try for each alert.",
     ),
-    click.option("--archive", metavar="FILE", help="Store alerts in this file, as replay reads."),
-    click.option("--save", metavar="DIR", help="Payloads become DIR/TOPIC/TIME-ALERT.json."),
+    click.option(
+        "--archive",
+        metavar="FILE",
+        type=Place(dir_okay=False),
+        help="Store alerts in this file, as replay reads.",
+    ),
+    click.option(
+        "--save",
+        metavar="DIR",
+        type=Place(file_okay=False),
+        help="Payloads become DIR/TOPIC/TIME-ALERT.json.",
+    ),
     click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
     click.option("--pretty", is_flag=True, help="The whole alert, as indented JSON."),
 ]
@@ -121,7 +132,7 @@ class Handler:
         #: Prints it.
         self.show: Callable[[Alert], object] = self._echo
         self._archive = None if archive is None else Archive(archive)
-        self._folder = None if save is None else Path(save).expanduser()
+        self._folder = None if save is None else Path(save)
 
     @property
     def keeps(self) -> bool:
@@ -131,6 +142,8 @@ class Handler:
     def __enter__(self) -> Handler:
         if self._archive is not None:
             self._archive.open()  # so that trouble shows before the first alert
+        if self._folder is not None:
+            prepare(self._folder)
         return self
 
     def __exit__(

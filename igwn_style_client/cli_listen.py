@@ -18,7 +18,7 @@ from rich.text import Text
 
 from . import Alert, Health, client
 from .cli_handling import Handler, handling, text_of
-from .cli_options import Command, When, connect, connecting, ending_well, no_nan, some_topics
+from .cli_options import Command, Place, When, connect, connecting, ending_well, no_nan, some_topics
 from .rows import row_of
 from .service import supervised
 
@@ -70,6 +70,7 @@ in its environment.""",
 @click.option(
     "--set-aside",
     metavar="FILE",
+    type=Place(dir_okay=False),
     help="Takes what cannot be delivered.  [default: a file in your state folder]",
 )
 @click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,9 +18,20 @@ from click.shell_completion import CompletionItem
 
 from . import DEFAULT_GROUP, DEFAULT_PORT, DEFAULT_SERVER, client, profiles
 from .arguments import topic_names
+from .files import write_whole
 from .signals import first_signal
 
-__all__ = ["Command", "When", "connect", "connecting", "ending_well", "no_nan", "some_topics"]
+__all__ = [
+    "Command",
+    "Place",
+    "When",
+    "connect",
+    "connecting",
+    "ending_well",
+    "no_nan",
+    "prepare",
+    "some_topics",
+]
 
 
 class Command(click.Command):
@@ -75,6 +87,31 @@ class When(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2
         return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
+class Place(click.Path):
+    """Where a file or a folder is, or is to be; ``~`` is the home.
+
+    What is there already is of the right kind, and may be read.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        if not isinstance(value, str):
+            self.fail(f"{value!r} is no text", param, ctx)  # in a profile
+        if not value or "\0" in value:
+            self.fail("no path has a NUL in it" if value else "it is empty", param, ctx)
+        return super().convert(os.path.expanduser(value), param, ctx)
+
+
+def prepare(folder: Path) -> None:
+    """Make a folder, and see that files can be made in it, before the first alert."""
+    trial = folder / ".trial"  # no alert has a name with a dot before it
+    try:
+        write_whole(trial, b"")
+        trial.unlink(missing_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"cannot write into {folder}: {error.strerror}") from error
+
+
 def no_nan(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
     """Refuse what click's numbers let pass, as the callback of an option."""
     if value is not None and math.isnan(value):
@@ -93,7 +130,6 @@ def _setting(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str,
 
 _NAMES = ("server", "port", "group", "consumer_group", "authfile", "noauth", "ssl_ca_location",
           "options")  # fmt: skip
-_FILES = ("authfile", "ssl_ca_location")
 
 
 def _use_profile(ctx: click.Context, parameter: click.Parameter, name: str | None) -> None:
@@ -111,9 +147,6 @@ def _use_profile(ctx: click.Context, parameter: click.Parameter, name: str | Non
         f"{one}={str(value).lower() if isinstance(value, bool) else value}"
         for one, value in options.items()
     ]
-    for one in _FILES:
-        if one in settings:
-            settings[one] = str(Path(str(settings[one])).expanduser())
     ctx.default_map = settings
 
 
@@ -179,6 +212,7 @@ _CONNECTION = [
     click.option(
         "--authfile",
         metavar="FILE",
+        type=Place(readable=False),  # what is wrong with it says whoever reads it
         envvar="IGWN_STYLE_CLIENT_AUTHFILE",
         show_envvar=True,
         help="An auth.toml of hop.",
@@ -194,6 +228,7 @@ _CONNECTION = [
     click.option(
         "--ssl-ca-location",
         metavar="FILE",
+        type=Place(readable=False),
         envvar="IGWN_STYLE_CLIENT_SSL_CA_LOCATION",
         show_envvar=True,
         help="A private CA's file.",

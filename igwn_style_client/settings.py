@@ -67,7 +67,7 @@ def refuse(options: Mapping[str, Any]) -> None:
             [reason] = error.args
             if _UNKNOWN not in reason.str():
                 raise SettingsRefused(
-                    f"options: librdkafka does not take {name}: {reason.str().strip()}", reason
+                    f'options: librdkafka does not take "{name}": {reason.str().strip()}', reason
                 ) from error
 
 

@@ -160,6 +160,14 @@ class TestHandler:
         with pytest.raises(click.ClickException, match=r"cannot write .* not marked as delivered"):
             handle(silent(save=str(tmp_path)), alert())
 
+    def test_where_nothing_can_be_saved_is_told_before_the_first_alert(self, tmp_path):
+        (tmp_path / "file").write_text("in the way")
+        for save in (tmp_path / "file" / "x", tmp_path / ("x" * 300)):
+            with pytest.raises(click.ClickException, match=r"cannot write into .*"):
+                silent(save=str(save)).__enter__()
+        with silent(save=str(tmp_path / "a" / "b")):
+            assert list((tmp_path / "a" / "b").iterdir()) == []
+
     def test_a_failed_program_prints_nothing(self):
         shown = []
         handler = Handler(command="false")

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from igwn_style_client import profiles
 from igwn_style_client.cli_options import (
     Command,
+    Place,
     When,
     connect,
     connecting,
@@ -48,6 +49,17 @@ class TestWhen:
     def test_what_is_none(self, typed):
         with pytest.raises(click.BadParameter):
             When("earliest").convert(typed, None, None)
+
+
+class TestPlace:
+    def test_a_path(self, tmp_path):
+        assert Place().convert(str(tmp_path / "x"), None, None) == str(tmp_path / "x")
+        assert Place().convert("~/x", None, None) == str(Path.home() / "x")
+
+    @pytest.mark.parametrize("value", ["", "a\0b", 5])
+    def test_what_is_none(self, value):
+        with pytest.raises(click.BadParameter):
+            Place().convert(value, None, None)
 
 
 @pytest.fixture
@@ -146,6 +158,8 @@ class TestConnecting:
             ("port = 99999", [], "99999"),
             ("options = 1", [], "options is a table"),
             ("nonsense", [], "is no TOML"),
+            ("authfile = 5", [], "5 is no text"),
+            ('ssl-ca-location = ""', [], "it is empty"),
             ("", ["--option", "sasl.password"], "'sasl.password' is not NAME=VALUE"),
         ],
     )
