@@ -6,6 +6,7 @@ not the way to end.
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import traceback
@@ -42,6 +43,8 @@ class Commands(click.Group):
         """Run a command and exit with its status."""
         settings |= {"prog_name": _NAME, "standalone_mode": False}
         end_in_order()
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may not know every letter
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             with warnings.catch_warnings():
                 warnings.showwarning = _warn
@@ -51,6 +54,9 @@ class Commands(click.Group):
             _tell(error.format_message())
             if isinstance(error, click.UsageError) and error.ctx is not None:
                 click.echo(f"Try: {error.ctx.command_path} --help", err=True)
+        except OSError as error:  # of the help's output
+            status = 1
+            _tell(str(error))
         except click.Abort:  # what click makes of KeyboardInterrupt
             status = _INTERRUPTED
         sys.exit(status)

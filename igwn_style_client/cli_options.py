@@ -95,8 +95,6 @@ class Place(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
-        if not isinstance(value, str):
-            self.fail(f"{value!r} is no text", param, ctx)  # in a profile
         if not value or "\0" in value:
             self.fail("no path has a NUL in it" if value else "it is empty", param, ctx)
         return super().convert(os.path.expanduser(value), param, ctx)
@@ -128,21 +126,32 @@ def _setting(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str,
     return settings
 
 
-_NAMES = ("server", "port", "group", "consumer_group", "authfile", "noauth", "ssl_ca_location",
-          "options")  # fmt: skip
+_NAMES: dict[str, type] = {
+    "server": str,
+    "port": int,
+    "group": str,
+    "consumer_group": str,
+    "authfile": str,
+    "noauth": bool,
+    "ssl_ca_location": str,
+    "options": Mapping,
+}
 
 
-def _use_profile(ctx: click.Context, parameter: click.Parameter, name: str | None) -> None:
+def _use_profile(ctx: click.Context, _parameter: click.Parameter, name: str | None) -> None:
     """Let a profile say what neither the command line nor the environment does."""
     if ctx.resilient_parsing:
         return
     try:
         settings = profiles.read(name, _NAMES)
     except ValueError as error:
-        raise click.BadParameter(str(error), ctx, parameter) from error
+        raise click.UsageError(str(error), ctx) from error
     options = settings.get("options", {})
-    if not isinstance(options, Mapping):
-        raise click.BadParameter(f"{profiles.path()}: options is a table", ctx, parameter)
+    for one, value in options.items():
+        if isinstance(value, Mapping):
+            raise click.UsageError(
+                f'{profiles.path()}: options: a name with dots needs quotes, as "{one}...."', ctx
+            )
     settings["options"] = [
         f"{one}={str(value).lower() if isinstance(value, bool) else value}"
         for one, value in options.items()

@@ -17,7 +17,7 @@ from . import replay as deliver_again
 from .cli_handling import Handler, handling, line_of
 from .cli_options import Command, Place, When, connect, connecting, no_nan, some_topics
 from .exporting import json_of
-from .rows import row_of
+from .rows import printable, row_of
 
 __all__ = ["replay", "set_aside"]
 
@@ -247,7 +247,7 @@ def list_(
                 reason = (alert.reason or "").strip().rpartition("\n")[2]
                 reason = reason.removeprefix("click.exceptions.ClickException: ")  # our own
                 row = row_of(alert.topic, alert.payload, alert.time)
-                click.echo(f"{number:4}  {line_of(row)}\n      {reason}")
+                click.echo(f"{number:4}  {line_of(row)}\n      {printable(reason)}")
 
 
 @set_aside.command(

@@ -172,8 +172,8 @@ class DecodeError(ClientError):
     """
 
     def __init__(self, format: str, reason: str, where: str = "") -> None:
-        # It quotes what others sent; a log that is written as UTF-8 would lose the whole line.
-        reason = reason.encode(errors="backslashreplace").decode()
+        # It quotes what others sent, which is to move no cursor and to break no line of a log.
+        reason = "".join(one if one.isprintable() else repr(one)[1:-1] for one in reason)
         super().__init__(format, reason, where)
         self.format = format
         self.reason = reason

@@ -1,5 +1,7 @@
 """Arguments and printing."""
 
+import io
+import sys
 import warnings
 
 import click
@@ -109,6 +111,30 @@ def test_options_that_do_not_go_together_are_wrong_usage(command):
     result = CliRunner().invoke(cli.main, [*words, *told, "--option", option])
     assert (result.exit_code, option.partition("=")[0] in result.output) == (2, True)
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_does_not_know_a_letter(encoding, monkeypatch):
+    """An alert that could not be printed would count as failed."""
+    output = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", output)
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    output.write("\u2026")
+    output.flush()
+    assert output.buffer.getvalue().endswith(b"\\u2026")
+
+
+def test_help_that_cannot_be_written(monkeypatch, capsys):
+    def write(*_args, **_more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("click.decorators.echo", write)
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(["--help"])
+    assert capsys.readouterr().err == (
+        "igwn-style-client: error: [Errno 28] No space left on device\n"
+    )
 
 
 class TestFailing:
