@@ -1,13 +1,14 @@
 """Arguments and printing: with the rooms of its commands, the only place that prints or exits.
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted; 143 ended by SIGTERM, where that is
-not the way to end.
+Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted; 143 ended by SIGTERM, 129 by
+SIGHUP, where that is not the way to end.
 """
 
 from __future__ import annotations
 
 import io
 import logging
+import signal
 import sys
 import traceback
 import warnings
@@ -42,7 +43,7 @@ class Commands(click.Group):
     def main(self, *args: Any, **settings: Any) -> NoReturn:
         """Run a command and exit with its status."""
         settings |= {"prog_name": _NAME, "standalone_mode": False}
-        end_in_order()
+        end_in_order((signal.SIGTERM, signal.SIGHUP))
         if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may not know every letter
             sys.stdout.reconfigure(errors="backslashreplace")
         try:

@@ -7,7 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from functools import wraps
 from pathlib import Path
@@ -286,10 +286,10 @@ def some_topics(topics: Sequence[str]) -> list[str] | None:
 
 @contextmanager
 def ending_well(stop: Callable[[], object], told: str = "") -> Iterator[None]:
-    """Let a first Ctrl-C or SIGTERM call `stop`, and the block end when it is ready to.
+    """Let a first Ctrl-C, SIGTERM or SIGHUP call `stop`, and the block end when it is ready to.
 
-    The second one ends it at once.  After SIGTERM the command is done: that is how those end that
-    have no other end.
+    The second one ends it at once.  After SIGTERM, or SIGHUP, the command is done: that is how
+    those end that have no other end.
 
     Parameters
     ----------
@@ -307,9 +307,10 @@ def ending_well(stop: Callable[[], object], told: str = "") -> Iterator[None]:
     def finish(_number: int) -> None:
         stop()
         if told:
-            click.echo(told, err=True)
+            with suppress(OSError):  # after SIGHUP there may be no terminal
+                click.echo(told, err=True)
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     ours = [one for one in numbers if signal.getsignal(one) is not signal.SIG_IGN]
     with first_signal(ours, finish) as caught:
         yield

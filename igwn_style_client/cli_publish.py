@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import groupby
@@ -117,7 +118,8 @@ def publish(
         raise click.ClickException(said) from error
     except BaseException:  # Ctrl-C, or whoever read the receipts has gone
         said = f"{sending.confirmed} of {total or sending.sent} confirmed{sending.left()}"
-        click.echo(said, err=True)
+        with suppress(OSError):  # there may be no terminal any more
+            click.echo(said if sending.sent else "nothing was sent", err=True)
         raise
 
 

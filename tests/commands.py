@@ -260,7 +260,9 @@ class Commands:
         again = cli.listen("elsewhere", "--test-alerts", "--json")
         assert sorted(uids(again)) == ["S0", "S1", "S2"]
 
-    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+    @pytest.mark.parametrize(
+        ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0), (signal.SIGHUP, 0)]
+    )
     def test_a_signal_lets_the_running_program_finish(self, cli, number, status):
         cli.publish(*map(alert, range(3)))
         os.mkfifo(cli.home / "go")

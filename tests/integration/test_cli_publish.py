@@ -1,6 +1,7 @@
 """The command ``publish`` as a process of its own."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -153,6 +154,22 @@ def test_what_is_not_sent_is_named_too(broker, group, tmp_path):
     assert running.returncode == 130
     sent = len(printed.splitlines()) + 1
     assert f"{sent} of 30 confirmed; what follows {file}, line {sent} was not sent\n" in errors
+
+
+def test_whoever_read_the_receipts_has_gone(broker, group, tmp_path):
+    broker.create_topics(f"{group}.superevent")
+    file = tmp_path / "alerts.jsonl"
+    file.write_text("\n".join(f'["{number}"]' for number in range(30)))
+    told = ["--server", broker.url, "--group", group, "--noauth", "--rate", "5"]
+    with subprocess.Popen(
+        [*COMMAND, "superevent", str(file), *told],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as running:  # fmt: skip
+        assert running.stdout.readline().endswith(f" from {file}, line 1\n")
+        running.stdout.close()
+        assert running.wait(60) == 1
+        told = rf"(\d+) of 30 confirmed; what follows {file}, line \1 was not sent\n"
+        assert re.fullmatch(told, running.stderr.read())
 
 
 def test_a_setting_of_the_user_is_heeded(broker, group, tmp_path):

@@ -217,14 +217,14 @@ def usual():
     noted = []
     before = {
         number: signal.signal(number, lambda number, _frame: noted.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
     yield noted
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_has_its_usual_effect(usual, first, second):
     client, went_on = Stoppable(), []
@@ -248,6 +248,17 @@ def test_it_is_told(usual, capsys):
     with ending_well(Stoppable().stop, "ending"):
         signal.raise_signal(signal.SIGTERM)
     assert capsys.readouterr() == ("", "ending\n")
+
+
+def test_without_a_terminal_to_tell_it_to(usual, monkeypatch):
+    def echo(*_args, **_more):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(click, "echo", echo)
+    client = Stoppable()
+    with ending_well(client.stop, "ending"):
+        signal.raise_signal(signal.SIGHUP)
+    assert client.stopped == 1
 
 
 def test_an_ignored_signal_stays_ignored(usual):
