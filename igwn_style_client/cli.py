@@ -12,6 +12,7 @@ import signal
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from typing import Any, NoReturn, TextIO
 
 import click
@@ -91,7 +92,8 @@ def _tell(said: str, level: int = logging.ERROR) -> None:
     if any(isinstance(handler.formatter, JSONLines) for handler in logging.root.handlers):
         log.log(level, "%s", said)
     else:
-        click.echo(f"{_NAME}: {logging.getLevelName(level).lower()}: {said}", err=True)
+        with suppress(OSError):  # there may be no terminal any more
+            click.echo(f"{_NAME}: {logging.getLevelName(level).lower()}: {said}", err=True)
 
 
 def _warn(

@@ -156,8 +156,8 @@ class Handler:
             self.program.end()
         if self._archive is not None:
             self._archive.close()
-        if isinstance(error, _NobodyReads):
-            raise BrokenPipeError(*error.args) from None
+        if isinstance(error, _NotPrinted):
+            raise OSError(*error.args) from None
 
     def __call__(self, topic: str, payload: Any, alert: Alert) -> None:  # noqa: ARG002
         """Do with an alert what the options say."""
@@ -171,15 +171,18 @@ class Handler:
             self.program(alert)
         try:
             self.show(alert)
-        except BrokenPipeError as error:
-            raise _NobodyReads(*error.args) from None
+        except OSError as error:
+            raise _NotPrinted(*error.args) from None
 
     def _echo(self, alert: Alert) -> None:
         click.echo(text_of(alert, self.form), err=self.program is not None)
 
 
-class _NobodyReads(BaseException):
-    """Whoever read what is printed has gone: no fault of the alert, which is not set aside."""
+class _NotPrinted(BaseException):
+    """Whoever read what is printed has gone, or the disk that took it is full.
+
+    No fault of the alert, which is not set aside: it comes again.
+    """
 
 
 # -- files -----------------------------------------------------------------------------------------
