@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -45,6 +46,7 @@ class Commands(click.Group):
         """Run a command and exit with its status."""
         settings |= {"prog_name": _NAME, "standalone_mode": False}
         end_in_order((signal.SIGTERM, signal.SIGHUP))
+        _fill_standard_places()
         if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may not know every letter
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
@@ -86,6 +88,19 @@ class Commands(click.Group):
                 raise
             typed = isinstance(error, SettingsRefused)
             raise (click.UsageError if typed else click.ClickException)(str(error)) from error
+
+
+def _fill_standard_places() -> None:
+    """Put the null device where the standard input, output or error is closed.
+
+    Otherwise a connection would get the place, and the programs of --exec would write into it.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            if os.open(os.devnull, os.O_RDWR) == number:
+                os.set_inheritable(number, True)
 
 
 def _tell(said: str, level: int = logging.ERROR) -> None:

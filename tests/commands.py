@@ -192,6 +192,17 @@ class Commands:
         assert len(told["ALERT_ID"]) == 36
         assert "S1" in cli.errors  # the terminal's lines do not mix with the program's
 
+    def test_exec_where_output_and_error_are_closed(self, cli):
+        """A connection must not get their places: the program would write into it."""
+        cli.publish(*map(alert, range(2)))
+        line = f"readlink /proc/$$/fd/2 >> {cli.home}/open; echo out; echo err >&2"
+        told = ["listen", "superevent", "--since", "earliest", "--until-eos"]
+        words = [sys.executable, "-c", START, *told, *cli.connection, "--shell", "--exec", line]
+        closed = ["/bin/sh", "-c", 'exec "$@" >&- 2>&-', "sh", *words]
+        done = subprocess.run(closed, env=cli.environment, cwd=cli.home, timeout=SECONDS)
+        assert done.returncode == 0
+        assert (cli.home / "open").read_text().split() == ["/dev/null"] * 2
+
     def test_what_exec_fails_for_comes_again(self, cli):
         cli.publish(*map(alert, range(3)))
         group = ["--consumer-group", cli.group, "--json"]
