@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -141,6 +142,8 @@ def replay(
     used only to publish.
     """
     names = some_topics(topics)
+    if speed == math.inf:
+        speed = None  # at once
     with _taking(handler, again, connection):
         deliver_again(file, handler, names, _moment(since), _moment(until), speed, **delivery)
 

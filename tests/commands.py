@@ -261,6 +261,9 @@ class Commands:
 
         assert uids(cli.run("replay", archive, "superevent", "--json")) == ["S0", "S1", "S2"]
         assert len(cli.run("replay", archive, "--since", "1h", "--speed", "1000").split("\n")) == 5
+        assert uids(cli.run("replay", archive, "superevent", "--json", "--speed", "inf")) == [
+            "S0", "S1", "S2"
+        ]  # fmt: skip
         assert cli.run("replay", archive, "--until", "2020-01-01") == ""
         cli.run("replay", archive, "superevent", "--exec", "cat >> again", "--shell")
         assert (cli.home / "again").read_text() == "".join(map(alert, range(3)))

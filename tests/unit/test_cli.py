@@ -75,6 +75,7 @@ class TestUsage:
             (["set-aside", "list", ""], "it is empty"),
             (["antares", "x", "-d", ""], "it is empty"),
             (["thumbnails", "x", "-d", ""], "it is empty"),
+            (["publish", "x", __file__, "--noauth", "--timeout", "1e300"], '"publish_timeout"'),
             (["listen", "--shell"], "--shell is of use only with --exec"),
             (["listen", "--exec", "no-such-program"], "--exec: there is no program"),
             (["listen", "--server", "http://x/", "--noauth"], "must begin with kafka://"),
