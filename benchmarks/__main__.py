@@ -2,6 +2,7 @@
 
 Timings on shared machines are noisy: trust the ratios, each of which is of one round.  All results
 go into ``benchmarks/results`` as JSON and as tables; with --docs the tables go into the pages too.
+Parts may be measured one by one (--only): what they leave out stays as it was measured before.
 """
 
 import argparse
@@ -77,7 +78,8 @@ def main(arguments=None):
     given = options(arguments)
     folders = [given.into, *([PAGES] if given.docs else [])]
     about = {"date": f"{dt.date.today():%Y-%m-%d}", **machine.describe()}
-    results = {}
+    file = given.into / "results.json"
+    results = json.loads(file.read_text())["results"] if file.exists() else {}
 
     def tell(name, rows):
         show(name, rows)
@@ -98,7 +100,7 @@ def main(arguments=None):
     tell("bars", list(bars.rows(results)))
     tell("machine", [["", ""], *([name, str(what)] for name, what in about.items())])
     whole = json.dumps({"machine": about, "options": vars(given), "results": results}, default=str)
-    (given.into / "results.json").write_text(whole + "\n")
+    file.write_text(whole + "\n")
 
 
 if __name__ == "__main__":

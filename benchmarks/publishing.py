@@ -98,6 +98,7 @@ def _race(kafka, address, ways, counts, rounds):
     theirs = next(each for way, each in rates.items() if way.startswith("igwn_alert"))
     return {
         way: {
+            "rates": each,
             "rate": spread(each),
             "ms": spread([1000 / one for one in each]),
             "ratio": ratios(each, theirs),

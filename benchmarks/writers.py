@@ -34,8 +34,10 @@ def timed(count, once, at_the_end=lambda: None):
 
 
 def _raw(broker, topic, msg):
-    """confluent_kafka alone, with the guarantees and the bytes of ours."""
+    """confluent_kafka alone, with the guarantees, the encoder and the bytes of ours."""
     import confluent_kafka
+
+    from igwn_style_client.encoding import encode_json
 
     producer = confluent_kafka.Producer({"bootstrap.servers": broker, "enable.idempotence": True})
 
@@ -45,7 +47,7 @@ def _raw(broker, topic, msg):
 
     def send():
         headers = [("_id", uuid.uuid4().bytes), ("_format", b"json")]
-        producer.produce(topic, json.dumps(msg).encode(), headers=headers, on_delivery=confirmed)
+        producer.produce(topic, encode_json(msg), headers=headers, on_delivery=confirmed)
         producer.poll(0)
 
     return producer, send

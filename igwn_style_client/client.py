@@ -90,7 +90,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
     port
         For those that name none; a port in the URL counts unless another than 9092 is given here.
     batch_size
-        Alerts that are there are taken together, up to 100 of them, or up to this if it is more.
+        Most alerts that `alerts` takes from the stream at once; `listen` takes some hundreds, or
+        this if it is more.  They are handed over one by one.
     batch_timeout
         Kept for igwn_alert's users.  Alerts that are there are never made to wait for others.
     retry_on_fatal, listen_retries, retry_wait
@@ -571,13 +572,10 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         return self.open(self._construct_topic_url(topic), "w")
 
     def _session(self, topic: str) -> Any:
-        if not self.sessions:
-            raise NotConnected("No active sessions. Please connect before publishing to a topic.")
-        if topic not in self.sessions:
-            raise NotConnected(
-                f"Not connected to topic {topic}. Please connect before publishing to a topic."
-            )
-        return self.sessions[topic]
+        if topic in self.sessions:
+            return self.sessions[topic]
+        which = f"Not connected to topic {topic}" if self.sessions else "No active sessions"
+        raise NotConnected(f"{which}. Please connect before publishing to a topic.")
 
     # -- topics ----------------------------------------------------------------------------------
 

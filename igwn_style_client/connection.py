@@ -270,6 +270,8 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         self._calls.append(callback)
 
     def _call(self) -> None:
+        if not self._calls:
+            return
         me = threading.get_ident()
         if me in self._calling:  # a callback that publishes; the next one comes after it
             return

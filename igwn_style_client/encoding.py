@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Iterator
 from datetime import date, time
 from itertools import chain
+from json.encoder import encode_basestring_ascii
 from typing import Any, BinaryIO
 
 from hop.models import VOEvent
@@ -34,6 +35,8 @@ def encode_json(msg: Any) -> bytes:
     ValueError
         NaN, an infinity, or something that contains itself; names the place.
     """
+    if isinstance(msg, str):
+        return encode_basestring_ascii(msg).encode()
     try:
         text = _ENCODER.encode(msg)
     except RecursionError:
@@ -42,7 +45,7 @@ def encode_json(msg: Any) -> bytes:
         for problem in _problems(msg):
             raise problem from None
         raise
-    if not isinstance(msg, str) and not _all_str(msg):
+    if not _all_str(msg):
         for problem in _problems(msg):
             raise problem
     return text.encode()

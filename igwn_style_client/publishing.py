@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import os
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import hop.io
 
@@ -39,6 +40,10 @@ _SETTINGS_SECONDS = 5.0
 _DOUBT_SECONDS = 0.2
 # How long alerts that their topic does not take are waited for; they come back within a second.
 _RETURN_SECONDS = 3.0
+
+# Topic and message, and the headers, key and test that were given.  A plain tuple: thousands of
+# them wait, and Python's garbage collector looks at each just once.
+_Sent: TypeAlias = tuple[str, Any, Any, str | bytes | None, bool | None]
 
 
 class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
@@ -77,13 +82,14 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
     def forget(self) -> None:
         """Begin with nothing queued."""
         self._lock = threading.Lock()
-        self._written = 0
+        # Of what is written, and of each flush; one step, for any thread.
+        self._numbers = itertools.count(1)
         # How many that failed somebody has been told of.
         self._told = 0
         # When the first of those that wait, or the one before it, was written.
         self._since = 0.0
-        self._waiting: dict[int, Unconfirmed] = {}
-        self._failed: list[tuple[Unconfirmed, StreamError | Any]] = []
+        self._waiting: dict[int, _Sent] = {}
+        self._failed: list[tuple[_Sent, StreamError | Any]] = []
         self._raised: list[Exception] = []
 
     @property
@@ -95,9 +101,8 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
     def unconfirmed(self) -> list[str]:
         """The topic of each alert that waits, or failed without anybody having been told."""
         with self._lock:
-            return [topic for topic, _ in self._waiting.values()] + [
-                topic for (topic, _), _ in self._failed
-            ]
+            failed = [sent for sent, _ in self._failed]
+            return [topic for topic, *_ in [*self._waiting.values(), *failed]]
 
     def write(
         self,
@@ -135,10 +140,7 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             raise ValueError("topic: this session has several topics; say which")
         headers = _header_list(headers)
         payload, packed = self._pack(message, headers, test=test)
-        new = Unconfirmed((name, message))
-        if headers or key is not None or test:
-            given = {"headers": headers or None, "key": key, "test": test or None}
-            new.given = {what: value for what, value in given.items() if value is not None}
+        new: _Sent = name, message, headers or None, key, test or None
         connection = self._connection
         connection.serve(0)
         if self._failed or self._raised:
@@ -148,14 +150,13 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             if size > self._limit(name, size):
                 placeholder = self._offloaded(new, size, payload, packed, key)
                 payload, packed = super()._pack(placeholder, None, test=test)
-        with self._lock:
-            if not self._waiting:
-                self._since = time.monotonic()
-            self._written += 1
-            number = self._written
-            self._waiting[number] = new
-            if name not in self._names:
+        if not self._waiting:
+            self._since = time.monotonic()
+        if name not in self._names:
+            with self._lock:
                 self._names = self._names | {name}  # a new one, for `flush` reads the old one
+        number = next(self._numbers)
+        self._waiting[number] = new
         report = partial(self._reported, number, delivery_callback)
         try:
             try:
@@ -169,10 +170,11 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
     def _pack(self, message: Any, headers: Any, test: bool) -> Any:
         """Pack as hop does, but say what is wrong with the content, and where."""
         own = list(headers or ())  # a new list, for hop adds its own to it
-        if isinstance(message, hop.models.JSONBlob):
-            message = message.content
-        if isinstance(message, bytes) or hasattr(message, "serialize"):
-            return super()._pack(message, own, test=test)
+        if not isinstance(message, (str, dict)):
+            if isinstance(message, hop.models.JSONBlob):
+                message = message.content
+            if isinstance(message, bytes) or hasattr(message, "serialize"):
+                return super()._pack(message, own, test=test)
         # hop's own lines, in its order; through its model each alert would be encoded twice.
         content = encode_json(message)
         own.append(("_id", _new_id()))
@@ -183,7 +185,7 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         own.append(("_format", b"json"))
         return content, own
 
-    def _send(self, send: Callable[[], None], new: Unconfirmed) -> None:
+    def _send(self, send: Callable[[], None], new: _Sent) -> None:
         """Queue what could not be at once, up to the timeout."""
         connection = self._connection
         begun = time.monotonic()
@@ -198,7 +200,7 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
                 if made and time.monotonic() < begun + _RETURN_SECONDS:
                     continue  # it was made since librdkafka looked last
                 why = self._why(new, refusal)
-                raise _unconfirmed([new], why) from why
+                raise _unconfirmed([_told(new)], why) from why
             waited = time.monotonic() - begun
             wrong = connection.wrong(self._names) if waited > _DOUBT_SECONDS else None
             if wrong is None and waited > connection.timeout:
@@ -211,14 +213,14 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             if wrong is not None or self._failed or self._raised:
                 self._tell(new, wrong)
 
-    def _tell(self, new: Unconfirmed, wrong: StreamError | None = None) -> None:
+    def _tell(self, new: _Sent, wrong: StreamError | None = None) -> None:
         """Raise what has failed since the last call, together with what is not queued for it.
 
         Nothing, if another thread's call was faster.
         """
         wrong = wrong or self._reason()
         if wrong is not None:
-            raise _unconfirmed([*self._take(), new], wrong)
+            raise _unconfirmed([*self._take(), _told(new)], wrong)
         self._raise()
 
     def _reason(self) -> StreamError | None:
@@ -233,11 +235,11 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         What waits, up to the number `last`, is taken too: it may arrive yet, but nobody can say so.
         """
         with self._lock:
-            taken, self._failed = [sent for sent, _ in self._failed], []
+            taken, self._failed = [_told(sent) for sent, _ in self._failed], []
             for number in [number for number in list(self._waiting) if number <= last]:
                 sent = self._waiting.pop(number, None)
                 if sent is not None:
-                    taken.append(sent)
+                    taken.append(_told(sent))
             self._told += len(taken)
         self._connection.untold(self, False)
         return taken
@@ -258,8 +260,8 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         if raised is not None:
             raise raised
 
-    def _why(self, sent: Unconfirmed, error: Any) -> StreamError:
-        topic, message = sent
+    def _why(self, sent: _Sent, error: Any) -> StreamError:
+        topic, message, *_ = sent
         if is_too_large(error):
             payload, packed = self._pack(message, None, False)
             return self._too_large(topic, self._estimate_message_size(payload, packed))
@@ -270,21 +272,19 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         own = int(self._connection.conf.options.get("message.max.bytes", LARGEST))
         return own if size > own else int(self._record_for_topic(topic).max_message_size)
 
-    def _offloaded(
-        self, new: Unconfirmed, size: int, payload: bytes, headers: Any, key: Any
-    ) -> Any:
+    def _offloaded(self, new: _Sent, size: int, payload: bytes, headers: Any, key: Any) -> Any:
         """Leave what is too large for Kafka with the offload server; return what stands for it."""
-        topic, _ = new
+        topic, *_ = new
         connection = self._connection
         server = connection.offload_server
         if not server:
-            raise _unconfirmed([new], self._too_large(topic, size))
+            raise _unconfirmed([_told(new)], self._too_large(topic, size))
         try:
             return offload(server, topic, payload, headers, key, self.auth, connection.timeout)
         except CannotFetch as error:
             kind = AuthorizationError if error.status in (401, 403) else StreamError
             why = self._too_large(topic, size, f"{server} did not take it: {error}", kind)
-            raise _unconfirmed([new], why) from why
+            raise _unconfirmed([_told(new)], why) from why
 
     def _too_large(
         self, topic: str, size: int, what: str = "", kind: type[StreamError] = StreamError
@@ -365,7 +365,7 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         end = time.monotonic() + seconds
         connection = self._connection
         connection.begin(seconds, self._since)
-        last = self._written  # what other threads write from now on is theirs to wait for
+        last = next(self._numbers)  # what other threads write from now on is theirs to wait for
         told = self._told
         wrong = None
         doubt_at = time.monotonic() + _DOUBT_SECONDS
@@ -439,6 +439,14 @@ def _header_list(headers: Any) -> list[tuple[str, str | bytes]]:
                 f"headers: a name is a str and its value a str or bytes, not {name!r}: {value!r}"
             )
     return given
+
+
+def _told(sent: _Sent) -> Unconfirmed:
+    topic, message, *given = sent
+    alert = Unconfirmed((topic, message))
+    names = zip(("headers", "key", "test"), given, strict=True)
+    alert.given = {name: value for name, value in names if value is not None}
+    return alert
 
 
 def _unconfirmed(alerts: Sequence[tuple[str, Any]], cause: StreamError) -> PublishError:

@@ -266,7 +266,7 @@ def test_options_that_librdkafka_does_not_take_are_refused_at_once(option, value
     assert isinstance(caught.value, ValueError)
 
 
-@pytest.mark.parametrize("option", ["session.timeout.ms", "heartbeat.interval.ms"])
+@pytest.mark.parametrize("option", ["session.timeout.ms", "heartbeat.interval.ms", "stall.seconds"])
 def test_options_that_are_the_users(option):
     options = {option: 6000, "max.poll.interval.ms": 60_000}
     made = client(noauth=True, options=options)

@@ -1,5 +1,6 @@
 """alert -> callback -> finished."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -224,6 +225,14 @@ def test_an_async_callback_is_awaited(callback):
         assert adapt(callback, run)(ALERT) == CALLED
 
 
+def test_an_async_callback_is_awaited_where_a_loop_runs_as_in_a_notebook():
+    async def cell():
+        with elsewhere(asynchronous, 1) as (run, _):
+            return adapt(asynchronous, run)(ALERT)
+
+    assert asyncio.run(cell()) == CALLED
+
+
 @pytest.mark.parametrize("callback", [plain, Callbacks(), partial(plain), Record, dict, print])
 def test_a_plain_callback_is_not(callback):
     assert not is_async(callback)
@@ -365,7 +374,7 @@ def test_any_batch_size_delivers_the_same(batch_size, partitions):
     seen = []
     run(source, lambda alert: seen.append(alert.offset), batch_size)
     assert seen == list(range(len(partitions)))
-    assert {most for most, _ in source.asked} == {max(batch_size, 500)}
+    assert {most for most, _ in source.asked} == {max(batch_size, 200)}
     assert [mark.unfinished for mark in source.watermarks] == [0, 0, 0]
     # One store a batch, with each partition once.
     assert len(source.stored) == (1 if partitions else 0)
@@ -998,7 +1007,7 @@ def test_workers_that_have_enough_to_do_get_no_more():
             seen.append(too_many.wait(0.5))
             done.wait(10)  # before one goes on, and makes room
 
-    run(source, call, workers=2)
+    run(source, call, 500, workers=2)
     assert seen == [False, False]
     assert too_many.is_set()  # and then they do
 

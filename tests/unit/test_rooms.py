@@ -1,6 +1,7 @@
 """Imports go down only, and foreign packages come in through their doors."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import igwn_style_client
 
 NAME = "igwn_style_client"
 PACKAGE = Path(igwn_style_client.__file__).parent
+PAGE = (Path(__file__).parents[2] / "docs" / "architecture.rst").read_text()
 
 # Top to bottom.
 FLOORS = [
@@ -193,6 +195,22 @@ def test_every_room_keeps_to_its_floor_and_its_doors():
     assert {"__init__", "client", "errors"} <= sources.keys()
     found = violations(sources)
     assert not found, "\n" + "\n".join(found)
+
+
+def test_the_page_has_the_floors():
+    drawn = PAGE.partition("__main__\n")[2].partition("\n\n")[0]
+    lines = re.sub(r"\n {4,}", " ", f"   __main__\n{drawn}").splitlines()
+    assert [set(line.split()) for line in lines] == FLOORS
+
+
+def test_the_page_has_the_doors():
+    table = PAGE.partition("- Comes in through\n")[2].partition("\n\n")[0]
+    doors = {}
+    for row in table.split("   * - ")[1:]:
+        package, _, rooms = row.partition("\n")
+        found = set(re.findall(r"``([\w.]+)``", rooms))
+        doors[package] = found - {"cli_..."} | (COMMANDS if "cli_..." in found else set())
+    assert doors == DOORS
 
 
 def test_the_package_is_flat():
