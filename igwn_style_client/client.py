@@ -110,7 +110,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
     queue_bytes
         Most bytes of alerts that wait inside for their callback.
     publish_timeout
-        Seconds within which a published alert is confirmed, or an error is raised.
+        Seconds within which a published alert is confirmed, or an error is raised; at most 2e6.
     ssl_ca_location
         A private CA's file, for credentials that name none.
     options
@@ -180,7 +180,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         if set_aside is not False:
             check(set_aside, "set_aside", (str, os.PathLike), optional=True)
         check(queue_bytes, "queue_bytes", int, least=1)
-        check(publish_timeout, "publish_timeout", (int, float), least=0.001)
+        # librdkafka counts milliseconds in 31 bits.
+        check(publish_timeout, "publish_timeout", (int, float), least=0.001, most=2_000_000)
         check(ssl_ca_location, "ssl_ca_location", (str, os.PathLike), optional=True)
         check(options, "options", Mapping, optional=True)
         topic_names(group, "group")
@@ -256,6 +257,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         attempts: int = 1,
         on_failure: str = "raise",
         until_eos: bool = False,
+        count: int | None = None,
     ) -> None:
         """Call `callback` for every alert until `stop` is called.
 
@@ -288,6 +290,9 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             go on.
         until_eos
             True: it returns when all that there is has been delivered.
+        count
+            It returns when so many alerts have been delivered or set aside, and the callbacks that
+            run have returned.
 
         Raises
         ------
@@ -313,6 +318,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             attempts=attempts,
             on_failure=on_failure,
             until_eos=until_eos,
+            count=count,
         )
 
     def alerts(

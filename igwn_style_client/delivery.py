@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import logging
 import threading
 import time
@@ -94,6 +95,8 @@ class Rules:
         Whether even a single worker is a lane, not the thread of `run`.
     until_end
         Whether it ends when all that there is has been delivered.
+    count
+        After how many that were delivered or set aside it ends; None: never.
     """
 
     batch_size: int = 1
@@ -106,6 +109,7 @@ class Rules:
     settle_seconds: float = 30.0
     apart: bool = False
     until_end: bool = False
+    count: int | None = None
 
 
 def adapt(callback: Callback, run: Callable[..., Any] | None = None) -> Callable[[Alert], Any]:
@@ -286,6 +290,7 @@ class Delivery:
         self._running: dict[int, Watermark] = {}
         self._touched: set[Watermark] = set()
         self._told: set[tuple[str, str]] = set()
+        self._dealt_with = itertools.count(1)
         # Of lanes only.
         self._finished: deque[tuple[Watermark, int, str, int, _Outcome]] = deque()
         self._ready: SimpleQueue[_Lane | None] = SimpleQueue()
@@ -337,7 +342,7 @@ class Delivery:
     def _deliver(self, alerts: list[Alert]) -> None:
         running, me, now = self._running, threading.get_ident(), time.monotonic
         is_stopping, delivered = self._stopping.is_set, self._counters.delivered
-        call, is_delivered = self._call, _DELIVERED
+        call, is_delivered, counts = self._call, _DELIVERED, self._rules.count is not None
         store_at = now() + _STORE_SECONDS
         alerts.reverse()
         seen = None
@@ -364,6 +369,8 @@ class Delivery:
                     if outcome is _OPEN:
                         continue
                 watermark.finish(alert.offset)
+                if counts:
+                    self._count()
                 if outcome is is_delivered:
                     delivered[alert.topic] += 1
                 if now() > store_at:
@@ -488,6 +495,8 @@ class Delivery:
             try:
                 if not self._parked and not self._stopping.is_set():
                     outcome = self._attend(alert)
+                    if outcome is not _OPEN:
+                        self._count()
             except BaseException as error:
                 self._park(error)
             self._finished.append((watermark, alert.offset, alert.topic, size, outcome))
@@ -531,6 +540,11 @@ class Delivery:
         except Exception as error:
             return self._failed(alert, error)
         return _DELIVERED
+
+    def _count(self) -> None:
+        """Begin no further alert when so many are dealt with."""
+        if next(self._dealt_with) == self._rules.count:
+            self._stopping.set()
 
     def _failed(self, alert: Alert, error: Exception) -> _Outcome:
         """Settle what comes of an alert that could not be decoded, or whose callback raised."""

@@ -6,6 +6,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from confluent_kafka import Consumer, KafkaException, Producer
+
+from .errors import SettingsRefused
+
 __all__ = ["LOGGER", "REFUSED", "options_for", "refuse", "settle_seconds", "stall_seconds"]
 
 # Whoever sets these takes the promise out of our hands.
@@ -26,6 +30,11 @@ REFUSED = frozenset(
     }
 )
 
+# Ours, which librdkafka never sees.
+_OURS = frozenset({"stall.seconds"})
+# What it does not know.
+_UNKNOWN = "igwn-style-client"
+
 # By how they begin: settings that librdkafka warns of where it does not use them.
 _OF_ONE_SIDE = {
     "producer": ("acks", "batch.", "compression.", "delivery.", "linger.", "message.timeout",
@@ -38,7 +47,11 @@ _OF_ONE_SIDE = {
 
 
 def refuse(options: Mapping[str, Any]) -> None:
-    """Raise a ValueError if the user sets what only we may, or what of ours cannot be."""
+    """Raise a ValueError if the user sets what only we may, or what cannot be.
+
+    librdkafka is asked for each, and then for one that it does not know, so that it opens nothing.
+    What does not go together it tells only when it connects.
+    """
     refused = sorted(REFUSED & options.keys())
     if refused:
         raise ValueError(
@@ -46,6 +59,21 @@ def refuse(options: Mapping[str, Any]) -> None:
             "its promises"
         )
     stall_seconds(options)
+    for name, value in options.items():
+        if name in _OURS:
+            continue
+        one = {name: value}
+        try:
+            if options_for("consumer", one):
+                Consumer({"group.id": "", **one, _UNKNOWN: ""})
+            else:
+                Producer({**one, _UNKNOWN: ""})
+        except KafkaException as error:
+            [reason] = error.args
+            if _UNKNOWN not in reason.str():
+                raise SettingsRefused(
+                    f'options: librdkafka does not take "{name}": {reason.str().strip()}', reason
+                ) from error
 
 
 def options_for(side: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -394,6 +394,45 @@ def test_nothing_taken_is_nothing_stored():
     assert source.stored == []
 
 
+# So many, and no more
+
+
+@pytest.mark.parametrize("batch_size", [1, 500])
+@pytest.mark.parametrize("rules", [{}, {"apart": True}])
+def test_it_ends_after_so_many_that_were_delivered_or_set_aside(batch_size, rules):
+    def decode(message):
+        if message.offset() == 1:
+            raise DecodeError("json", "it is none")
+
+    def call(alert):
+        alert.payload  # noqa: B018
+        if alert.offset == 2:
+            raise Unhappy
+
+    source, aside = ListSource(*range(9), decode=decode), []
+    rules |= {"store_failed": lambda alert, why: aside.append(alert.offset)}
+    rules |= {"store_unreadable": rules["store_failed"], "count": 3}
+    counters = Counters()
+    Delivery(source, call, threading.Event(), Rules(batch_size, **rules), counters).run()
+    assert (counters.delivered["superevent"], aside) == (1, [1, 2])
+    assert source.marks == [3]
+
+
+@pytest.mark.parametrize("count", [1, 4, 6])
+def test_what_runs_when_so_many_are_done_finishes_too(count):
+    source = ListSource(partitions=2)
+    for offset in range(6):
+        source.add(offset, offset % 2)
+    seen = []
+    Delivery(
+        source,
+        lambda alert: seen.append(alert.offset),
+        threading.Event(),
+        Rules(workers=2, count=count),
+    ).run()
+    assert count <= len(seen) <= count + 1
+
+
 # A callback that raises
 
 
