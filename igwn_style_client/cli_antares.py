@@ -89,7 +89,8 @@ def antares(
                 stored[topic] += 1
     finally:
         for topic, number in stored.items():
-            click.echo(f"{topic}: {number} alerts in {folder / safe_name(topic)}")
+            many = "" if number == 1 else "s"
+            click.echo(f"{topic}: {number} alert{many} in {folder / safe_name(topic)}")
 
 
 @click.command(

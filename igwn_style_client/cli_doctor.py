@@ -16,9 +16,10 @@ from rich.text import Text
 from . import Check, CredentialError
 from .cli_options import Command, connect, connecting
 
-__all__ = ["doctor"]
+__all__ = ["doctor", "typed"]
 
-_KEYWORD = re.compile(r"\b(ssl_ca_location|consumer_group|group|server|noauth)=(True\b)?")
+# With what comes after the name: nothing where it is a sentence that goes on.
+_KEYWORD = re.compile(r"\b(ssl_ca_location|consumer_group|group|server|noauth)=(True\b|(?=\s|$))?")
 
 
 @click.command(
@@ -51,10 +52,6 @@ def doctor(
     """
     console = Console(highlight=False, soft_wrap=True)
 
-    def typed(text: str) -> str:
-        """Spell keywords as the options of this command."""
-        return _KEYWORD.sub(lambda found: "--" + found[1].replace("_", "-"), text)
-
     def show(one: Check) -> None:
         if as_json:
             click.echo(json.dumps(asdict(one)))
@@ -83,3 +80,12 @@ def doctor(
     if not as_json:
         console.print("the connection works" if not failed else f"{failed} of {len(checks)} failed")
     return 1 if failed else 0
+
+
+def typed(text: str) -> str:
+    """Spell the keywords of a text as the options of this command."""
+
+    def option(found: re.Match[str]) -> str:
+        return f"--{found[1].replace('_', '-')}{' ' if found[2] is None else ''}"
+
+    return _KEYWORD.sub(option, text)

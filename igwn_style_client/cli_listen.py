@@ -34,7 +34,7 @@ _STATES = {"idle": "connecting", "waiting": "no broker answers, waiting"}
     epilog="""\b
 Examples:
   igwn-style-client listen superevent cbc_gstlal --group gracedb-playground
-  igwn-style-client listen superevent -c my-pipeline --exec "python follow_up.py" --attempts 3
+  igwn-style-client listen superevent -c my-pipeline --exec ./follow_up.sh --attempts 3
   igwn-style-client listen --since 2h --until-eos --json | jq -r .payload.uid
   igwn-style-client listen superevent -c my-archive --archive alerts.db --save alerts
 A program finds the payload on its standard input, and ALERT_TOPIC, ALERT_FULL_NAME,
@@ -194,6 +194,7 @@ class Status:
         self._clock = clock
         self._now = now
         self._since: datetime | None = None
+        self._begun = False
         self._counts: deque[tuple[float, int]] = deque()
 
     def line(self) -> str:
@@ -204,11 +205,14 @@ class Status:
             self._since = None
         elif self._since is None:
             self._since = self._now()
+            self._begun = True
         parts = [
             f"connected since {self._since:%H:%M:%S} UTC"
             if self._since
+            else "ended"
+            if self._begun and health.state == "idle"
             else _STATES.get(health.state, health.state),
-            f"{total} alerts",
+            f"{total} alert{'' if total == 1 else 's'}",
             self._rate(total),
         ]
         if health.lag is not None:

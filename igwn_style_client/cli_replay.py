@@ -102,7 +102,7 @@ class _AsReceived:
     epilog="""\b
 Examples:
   igwn-style-client replay alerts.db
-  igwn-style-client replay alerts.db superevent --speed 60 --exec "python follow_up.py"
+  igwn-style-client replay alerts.db superevent --speed 60 --exec ./follow_up.sh
   igwn-style-client replay alerts.db --since 1d --json | jq -r .payload.uid
   igwn-style-client replay alerts.db --publish --test --group gracedb-test""",
 )
@@ -162,7 +162,7 @@ def _moment(given: datetime | timedelta | None) -> datetime | None:
 Examples:
   igwn-style-client set-aside list --consumer-group my-pipeline
   igwn-style-client set-aside show aside.db -n 3
-  igwn-style-client set-aside retry -c my-pipeline --exec "python follow_up.py"
+  igwn-style-client set-aside retry -c my-pipeline --exec ./follow_up.sh
   igwn-style-client set-aside drop aside.db -n 3""",
 )
 def set_aside() -> None:
@@ -279,7 +279,7 @@ def show(
     short_help="Deliver alerts again, and remove those that are delivered.",
     epilog="""\b
 Examples:
-  igwn-style-client set-aside retry -c my-pipeline --exec "python follow_up.py"
+  igwn-style-client set-aside retry -c my-pipeline --exec ./follow_up.sh
   igwn-style-client set-aside retry aside.db -n 3 --save .
   igwn-style-client set-aside retry aside.db --publish --group gracedb-test""",
 )

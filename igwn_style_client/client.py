@@ -348,7 +348,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
     def _stream(self, topics: list[str] | None) -> Reader:
         """Open the stream that `listen` reads."""
         names = topics or self._all_topics()
-        log.info("listening to %d topics on %s", len(names), ", ".join(self._brokers))
+        many = "" if len(names) == 1 else "s"
+        log.info("listening to %d topic%s on %s", len(names), many, ", ".join(self._brokers))
         url = self._construct_topic_url(names)
         stream: Reader = self.open(url, "r", group_id=self.consumer_group)
         if topics is None:

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from igwn_style_client import ClientError, __version__, cli
+from igwn_style_client.cli_doctor import typed
 
 
 class TestUsage:
@@ -227,3 +228,17 @@ class TestFailing:
 
         result = self.run(write)
         assert (result.exit_code, result.output) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("it is there: give group='gracedb'", "it is there: give --group 'gracedb'"),
+        ("give consumer_group= to go on", "give --consumer-group to go on"),
+        ("noauth=True, or no auth", "--noauth, or no auth"),
+        ("give server=", "give --server"),
+        ("my_group='a'", "my_group='a'"),
+    ],
+)
+def test_the_doctor_speaks_of_options(said, read):
+    assert typed(said) == read

@@ -45,6 +45,8 @@ def test_a_night():
     assert status.line().endswith(
         "2 failed   1 set aside   4 gone before they were read   1 reconnects"
     )
+    clock.said = replace(IDLE, delivered={"a": 1})
+    assert status.line().startswith("ended   1 alert   ")
 
 
 def test_the_rate_is_that_of_the_last_minute():
