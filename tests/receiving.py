@@ -696,7 +696,7 @@ class CommandLine:
         done = command(stream, "-d", str(tmp_path), "--until-eos", debug=True)
         assert (done.returncode, done.stdout) == (
             0,
-            f"{stream}: 1 alerts in {tmp_path / stream}\n",
+            f"{stream}: 1 alert in {tmp_path / stream}\n",
         )
         assert f'listening to "client.{stream}", partition 0, from offset 0' in done.stderr
         assert "set aside in" in done.stderr
@@ -735,7 +735,7 @@ class CommandLine:
     def test_full_names(self, command, stream, send, tmp_path):
         send(f"client.{stream}", locus(0))
         done = command(f"client.{stream},{stream}", "-d", str(tmp_path), "--until-eos")
-        assert done.stdout == f"{stream}: 1 alerts in {tmp_path / stream}\n"
+        assert done.stdout == f"{stream}: 1 alert in {tmp_path / stream}\n"
         assert stored(tmp_path / stream) == {name_of(0): locus(0)}
 
     def test_a_folder_that_cannot_be_written_into(self, command, stream, tmp_path):
