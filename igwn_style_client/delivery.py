@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from .alert import Alert
 from .errors import DecodeError
@@ -68,8 +68,7 @@ class Source(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """How alerts are delivered.
 
     Attributes
@@ -100,7 +99,7 @@ class Rules:
     batch_size: int = 1
     workers: int = 1
     key: Callable[[Alert], Hashable] | None = None
-    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    policy: RetryPolicy = RetryPolicy()
     store_failed: Callable[[Alert, str], None] | None = None
     store_unreadable: Callable[[Alert, str], None] | None = None
     queue_bytes: int = 64 * 2**20

@@ -6,7 +6,6 @@ import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NoAnswer
-from difflib import get_close_matches
 from typing import Any
 
 from .inquiry import Inquiry
@@ -86,6 +85,8 @@ def brokers(metadata: Any) -> list[str]:
 
 def not_there(topics: Sequence[str], existing: Collection[str], where: str) -> str:
     """Say that topics do not exist, and which names are near."""
+    from difflib import get_close_matches  # a listener does without, unless there is a mistake
+
     names = ", ".join(f'"{topic}"' for topic in topics)
     verb = "does" if len(topics) == 1 else "do"
     prefixes = tuple({topic.partition(".")[0] + "." for topic in topics})
