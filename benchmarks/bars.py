@@ -1,7 +1,7 @@
 """What was asked for, against what was measured."""
 
 from benchmarks.latency import RAW
-from benchmarks.readers import OURS
+from benchmarks.readers import HEEDING, OURS
 from benchmarks.reading import JSON
 from benchmarks.statistic import ratios, several, short
 
@@ -13,7 +13,8 @@ LANES = [f"{OURS}, workers=4", f"{OURS}, batch_size=100, workers=4"]
 def rows(results):
     """What, bar, goal, measured, and whether the bar is met, as far as it was measured."""
     yield ["what", "bar", "goal", "measured", "met"]
-    yield from _one_kilobyte(results.get("reading: 1 KB"))
+    for name in ("1 KB", "1 KB, no headers"):
+        yield from _one_kilobyte(name, results.get(f"reading: {name}"))
     yield from _one_megabyte(results.get("reading: 1 MB"))
     for name, peer in (("loci", "antares-client 2"), ("old loci", "antares-client 0.2")):
         found = results.get(f"reading: {name}")
@@ -45,13 +46,17 @@ def _at_least(found, what, ways, reference, bar, goal=""):
         yield _row(f"{what}: of {reference}", f">= {bar:g}", goal, taken, taken["median"] >= bar)
 
 
-def _one_kilobyte(found):
+def _one_kilobyte(name, found):
     if found:
         loop = found["reference"]
-        yield from _at_least(found, "1 KB, one worker", ONE_WORKER, JSON, 1.3)
-        yield from _at_least(found, "1 KB, one worker", ONE_WORKER, loop, 0.7, "1")
-        yield from _at_least(found, "1 KB, one worker", ONE_WORKER, "igwn_alert", 15)
-        yield from _at_least(found, "1 KB, workers=4", LANES, loop, 0.5, "0.8")
+        one = [way for way in ONE_WORKER if way in found["ways"]]
+        lanes = [way for way in LANES if way in found["ways"]]
+        yield from _at_least(found, f"{name}, one worker", one, JSON, 1.3)
+        yield from _at_least(found, f"{name}, one worker", one, loop, 0.7, "1")
+        yield from _at_least(found, f"{name}, one worker", one, HEEDING, 0.7, "1")
+        yield from _at_least(found, f"{name}, one worker", one, "igwn_alert", 15)
+        yield from _at_least(found, f"{name}, workers=4", lanes, loop, 0.5, "0.8")
+        yield from _at_least(found, f"{name}, workers=4", lanes, HEEDING, 0.5, "0.8")
 
 
 def _one_megabyte(found):

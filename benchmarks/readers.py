@@ -27,6 +27,26 @@ def raw(broker, topics, process, latest=False, decode=None, one_by_one=False, **
     consumer.close()
 
 
+def heeding(broker, topics, process, decode, **settings):
+    """The same, but it looks at the headers as whoever reads hop's topics must."""
+    consumer = _assigned(broker, topics, False, settings)
+    decode = pkgutil.resolve_name(decode)
+    (topic, *_), ended = topics, []
+    process.stop = lambda: ended.append(True)
+    while not ended:
+        for message in consumer.consume(500, 1.0):
+            form = None
+            for name, value in message.headers() or ():
+                if name == "_format":
+                    form = value
+                elif name == "_test":
+                    break
+            else:
+                value = message.value()
+                process(topic=topic, payload=decode(value) if form in (None, b"json") else value)
+    consumer.close()
+
+
 def _assigned(broker, topics, latest, settings):
     import confluent_kafka as ck
 
@@ -190,6 +210,7 @@ SETTINGS = {
 OURS = "igwn_style_client"
 #: What ratios are of: the faster of two loops.
 LOOPS = ("tuned loop, consume()", "tuned loop, poll()")
+HEEDING = "tuned loop, consume(), that heeds headers"
 WAYS = {
     "confluent_kafka": Way(raw),
     "confluent_kafka, one by one": Way(raw, ONE_BY_ONE),
@@ -198,6 +219,7 @@ WAYS = {
     "confluent_kafka + json, one by one": Way(raw, {"decode": "json:loads"} | ONE_BY_ONE),
     LOOPS[0]: Way(raw, TUNED, "orjson"),
     LOOPS[1]: Way(raw, TUNED | ONE_BY_ONE, "orjson"),
+    HEEDING: Way(heeding, TUNED, "orjson"),
     **{
         name: Way(raw, ORJSON | ONE_BY_ONE | settings, "orjson", 0.1 if "adc" in name else 1.0)
         for name, settings in SETTINGS.items()

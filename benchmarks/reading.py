@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks import antares, payloads, readers
 from benchmarks.child import Child
-from benchmarks.readers import LOOPS, OURS
+from benchmarks.readers import HEEDING, LOOPS, OURS
 from benchmarks.statistic import ratios, several, short, spread
 from tests.kafka import peer
 
@@ -29,6 +29,7 @@ FULL = [
     "confluent_kafka",
     JSON,
     *LOOPS,
+    HEEDING,
     "igwn_alert",
     "igwn_alert, batch_size=100",
     "hop",

@@ -11,6 +11,7 @@ extensions = ["sphinx.ext.autodoc", "numpydoc"]
 exclude_patterns = ["_build"]
 
 default_role = "py:obj"
+smartquotes = False  # "latest" is copied into programs
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True

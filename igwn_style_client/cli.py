@@ -1,20 +1,25 @@
 """Arguments and printing: with the rooms of its commands, the only place that prints or exits.
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted; 143 ended by SIGTERM, where that is
-not the way to end.
+Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted; 143 ended by SIGTERM, 129 by
+SIGHUP, where that is not the way to end.
 """
 
 from __future__ import annotations
 
+import io
 import logging
+import os
+import signal
 import sys
 import traceback
-from typing import Any, NoReturn
+import warnings
+from contextlib import suppress
+from typing import Any, NoReturn, TextIO
 
 import click
 from click.shell_completion import get_completion_class
 
-from . import ClientError, __version__
+from . import ClientError, SettingsRefused, __version__
 from .cli_antares import antares, thumbnails
 from .cli_demo import demo
 from .cli_doctor import doctor
@@ -40,14 +45,22 @@ class Commands(click.Group):
     def main(self, *args: Any, **settings: Any) -> NoReturn:
         """Run a command and exit with its status."""
         settings |= {"prog_name": _NAME, "standalone_mode": False}
-        end_in_order()
+        end_in_order((signal.SIGTERM, signal.SIGHUP))
+        _fill_standard_places()
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal may not know every letter
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
-            status = super().main(*args, **settings) or 0
+            with warnings.catch_warnings():
+                warnings.showwarning = _warn
+                status = super().main(*args, **settings) or 0
         except click.ClickException as error:
             status = error.exit_code
             _tell(error.format_message())
             if isinstance(error, click.UsageError) and error.ctx is not None:
                 click.echo(f"Try: {error.ctx.command_path} --help", err=True)
+        except OSError as error:  # of the help's output
+            status = 1
+            _tell(str(error))
         except click.Abort:  # what click makes of KeyboardInterrupt
             status = _INTERRUPTED
         sys.exit(status)
@@ -73,14 +86,45 @@ class Commands(click.Group):
                 traceback.print_exception(cause)
             if cause is not error:
                 raise
-            raise click.ClickException(str(error)) from error
+            typed = isinstance(error, SettingsRefused)
+            raise (click.UsageError if typed else click.ClickException)(str(error)) from error
 
 
-def _tell(error: str) -> None:
+def _fill_standard_places() -> None:
+    """Put the null device where the standard input, output or error is closed.
+
+    Otherwise a connection would get the place, and the programs of --exec would write into it.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            if os.open(os.devnull, os.O_RDWR) == number:
+                os.set_inheritable(number, True)
+
+
+def _tell(said: str, level: int = logging.ERROR) -> None:
     if any(isinstance(handler.formatter, JSONLines) for handler in logging.root.handlers):
-        log.error("%s", error)
+        log.log(level, "%s", said)
     else:
-        click.echo(f"{_NAME}: error: {error}", err=True)
+        with suppress(OSError):  # there may be no terminal any more
+            click.echo(f"{_NAME}: {logging.getLevelName(level).lower()}: {said}", err=True)
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001  # as Python calls it
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    """Show a user's warning as a line of ours; a developer's, with its place, as Python does."""
+    if category is UserWarning:
+        _tell(str(message), logging.WARNING)
+    else:
+        shown = warnings.formatwarning(message, category, filename, lineno)
+        click.echo(shown, err=True, nl=False)
 
 
 def _complete(ctx: click.Context, _parameter: click.Parameter, shell: str | None) -> None:

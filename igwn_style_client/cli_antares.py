@@ -21,7 +21,7 @@ from rich.table import Table
 
 from .antares import DEFAULT_HOST, Client, Locus, get_thumbnails
 from .arguments import DEFAULT_PORT
-from .cli_options import ending_well
+from .cli_options import Place, ending_well, prepare
 from .errors import DecodeError, ThumbnailError
 from .files import safe_name, write_whole
 from .service import supervised
@@ -49,12 +49,18 @@ processes.""",
     "-d",
     "--output-directory",
     metavar="DIR",
+    type=Place(file_okay=False),
     required=True,
     help="Alerts become DIR/TOPIC/ALERT_ID.json.",
 )
 @click.option("--api-key", metavar="KEY", help="From the ANTARES team.")
 @click.option("--api-secret", metavar="SECRET", help="The same.")
-@click.option("--ssl-ca-location", metavar="FILE", help="The certificate authorities to trust.")
+@click.option(
+    "--ssl-ca-location",
+    metavar="FILE",
+    type=Place(readable=False),
+    help="The certificate authorities to trust.",
+)
 @click.option("-g", "--group", metavar="NAME", help="Kafka's group.  [default: the host's name]")
 @click.option("--host", default=DEFAULT_HOST, show_default=True, help="The broker.")
 @click.option("--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, show_default=True)
@@ -68,14 +74,14 @@ def antares(
 
     An alert counts as delivered when its file is on the disk.  The next start goes on there.
     """
-    folder = Path(output_directory).expanduser()
+    folder = Path(output_directory)
     try:
         client = Client(topics, **access)
     except (TypeError, ValueError) as error:  # of what was typed
         raise click.UsageError(str(error)) from error
     stored = Counter(dict.fromkeys(client.topics, 0))
     for topic in stored:
-        _prepare(folder / safe_name(topic))
+        prepare(folder / safe_name(topic))
     try:
         with client, supervised(client), ending_well(client.stop), _shown(stored):
             for topic, alert in client.iter(count, until_eos=until_eos):
@@ -94,7 +100,12 @@ Example:
 )
 @click.argument("alert_id")
 @click.option(
-    "-d", "--output-directory", metavar="DIR", default=".", help="Where to.  [default: here]"
+    "-d",
+    "--output-directory",
+    metavar="DIR",
+    type=Place(file_okay=False),
+    default=".",
+    help="Where to.  [default: here]",
 )
 @click.option(
     "--base-url",
@@ -107,7 +118,7 @@ Example:
 )
 def thumbnails(alert_id: str, output_directory: str, base_url: str) -> None:
     """Download template, science and difference image of an alert."""
-    folder = Path(output_directory).expanduser()
+    folder = Path(output_directory)
     with _progress() as show:
         try:
             images = get_thumbnails(alert_id, folder, base_url, on_progress=show)
@@ -173,16 +184,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return value.isoformat() if isinstance(value, datetime) else str(value)
-
-
-def _prepare(folder: Path) -> None:
-    """Make a stream's folder, and see that files can be made in it, before the first alert."""
-    trial = folder / ".trial"  # no alert has a name with a dot before it
-    try:
-        write_whole(trial, b"")
-        trial.unlink(missing_ok=True)
-    except OSError as error:
-        raise click.ClickException(f"cannot write into {folder}: {error.strerror}") from error
 
 
 def _store(path: Path, alert: Mapping[str, Any]) -> None:

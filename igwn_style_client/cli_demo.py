@@ -158,7 +158,7 @@ class Tally:
         if self.missing:
             return (
                 f"published {self.published}, delivered {self.delivered}: "
-                f"{self.missing} did not arrive{again}"
+                f"{self.missing} had not arrived when it ended{again}"
             )
         return f"published {self.published} = delivered {self.delivered}: nothing was lost{again}"
 

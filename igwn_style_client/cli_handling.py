@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from . import Alert, Archive
+from .cli_options import Place, prepare
 from .exporting import content_of, json_of
 from .files import safe_name, write_whole
 from .rows import Row, far_text, row_of
@@ -50,8 +51,18 @@ _OPTIONS = [
         show_default=True,
         help="How often to try for each alert.",
     ),
-    click.option("--archive", metavar="FILE", help="Store alerts in this file, as replay reads."),
-    click.option("--save", metavar="DIR", help="Payloads become DIR/TOPIC/TIME-ALERT.json."),
+    click.option(
+        "--archive",
+        metavar="FILE",
+        type=Place(dir_okay=False),
+        help="Store alerts in this file, as replay reads.",
+    ),
+    click.option(
+        "--save",
+        metavar="DIR",
+        type=Place(file_okay=False),
+        help="Payloads become DIR/TOPIC/TIME-ALERT.json.",
+    ),
     click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
     click.option("--pretty", is_flag=True, help="The whole alert, as indented JSON."),
 ]
@@ -121,7 +132,7 @@ class Handler:
         #: Prints it.
         self.show: Callable[[Alert], object] = self._echo
         self._archive = None if archive is None else Archive(archive)
-        self._folder = None if save is None else Path(save).expanduser()
+        self._folder = None if save is None else Path(save)
 
     @property
     def keeps(self) -> bool:
@@ -131,6 +142,8 @@ class Handler:
     def __enter__(self) -> Handler:
         if self._archive is not None:
             self._archive.open()  # so that trouble shows before the first alert
+        if self._folder is not None:
+            prepare(self._folder)
         return self
 
     def __exit__(
@@ -143,8 +156,8 @@ class Handler:
             self.program.end()
         if self._archive is not None:
             self._archive.close()
-        if isinstance(error, _NobodyReads):
-            raise BrokenPipeError(*error.args) from None
+        if isinstance(error, _NotPrinted):
+            raise OSError(*error.args) from None
 
     def __call__(self, topic: str, payload: Any, alert: Alert) -> None:  # noqa: ARG002
         """Do with an alert what the options say."""
@@ -158,15 +171,18 @@ class Handler:
             self.program(alert)
         try:
             self.show(alert)
-        except BrokenPipeError as error:
-            raise _NobodyReads(*error.args) from None
+        except OSError as error:
+            raise _NotPrinted(*error.args) from None
 
     def _echo(self, alert: Alert) -> None:
         click.echo(text_of(alert, self.form), err=self.program is not None)
 
 
-class _NobodyReads(BaseException):
-    """Whoever read what is printed has gone: no fault of the alert, which is not set aside."""
+class _NotPrinted(BaseException):
+    """Whoever read what is printed has gone, or the disk that took it is full.
+
+    No fault of the alert, which is not set aside: it comes again.
+    """
 
 
 # -- files -----------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
 import threading
 import time
@@ -19,7 +18,7 @@ from rich.text import Text
 
 from . import Alert, Health, client
 from .cli_handling import Handler, handling, text_of
-from .cli_options import Command, When, connect, connecting, ending_well, no_nan, some_topics
+from .cli_options import Command, Place, When, connect, connecting, ending_well, no_nan, some_topics
 from .rows import row_of
 from .service import supervised
 
@@ -57,7 +56,8 @@ in its environment.""",
     "--count",
     metavar="N",
     type=click.IntRange(min=1),
-    help="End after N alerts; with several workers, those that are running finish too.",
+    help="End after N alerts, delivered or set aside; with several workers, those that are running "
+    "finish too.",
 )
 @click.option(
     "--timeout",
@@ -70,6 +70,7 @@ in its environment.""",
 @click.option(
     "--set-aside",
     metavar="FILE",
+    type=Place(dir_okay=False),
     help="Takes what cannot be delivered.  [default: a file in your state folder]",
 )
 @click.option(
@@ -121,13 +122,6 @@ def listen(
     """
     names = some_topics(topics)
     alerts = connect({**connection, **manner, "start_at": since})
-    handled = itertools.count(1)
-
-    def process(topic: str, payload: Any, alert: Alert) -> None:
-        handler(topic, payload, alert)
-        if next(handled) == count:
-            alerts.stop()
-
     above = ctx.find_root().params
     logging = bool(above["debug"] or above["log_level"] or above["log_format"])
     with ExitStack() as stack:
@@ -143,8 +137,9 @@ def listen(
         stack.enter_context(
             ending_well(alerts.stop, "ending when what runs has ended; again, to end at once")
         )
-        alerts.listen(process, names, until_eos=until_eos, **delivery)
-    done = sum(alerts.health().delivered.values())
+        alerts.listen(handler, names, until_eos=until_eos, count=count, **delivery)
+    health = alerts.health()
+    done = sum(health.delivered.values()) + health.set_aside
     if count is not None and done < count:
         raise click.ClickException(f"{done} of {count} alerts came")
     return 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from functools import wraps
 from pathlib import Path
@@ -17,9 +18,20 @@ from click.shell_completion import CompletionItem
 
 from . import DEFAULT_GROUP, DEFAULT_PORT, DEFAULT_SERVER, client, profiles
 from .arguments import topic_names
+from .files import write_whole
 from .signals import first_signal
 
-__all__ = ["Command", "When", "connect", "connecting", "ending_well", "no_nan", "some_topics"]
+__all__ = [
+    "Command",
+    "Place",
+    "When",
+    "connect",
+    "connecting",
+    "ending_well",
+    "no_nan",
+    "prepare",
+    "some_topics",
+]
 
 
 class Command(click.Command):
@@ -75,6 +87,29 @@ class When(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2
         return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
+class Place(click.Path):
+    """Where a file or a folder is, or is to be; ``~`` is the home.
+
+    What is there already is of the right kind, and may be read.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        if not value or "\0" in value:
+            self.fail("no path has a NUL in it" if value else "it is empty", param, ctx)
+        return super().convert(os.path.expanduser(value), param, ctx)
+
+
+def prepare(folder: Path) -> None:
+    """Make a folder, and see that files can be made in it, before the first alert."""
+    trial = folder / ".trial"  # no alert has a name with a dot before it
+    try:
+        write_whole(trial, b"")
+        trial.unlink(missing_ok=True)
+    except OSError as error:
+        raise click.ClickException(f"cannot write into {folder}: {error.strerror}") from error
+
+
 def no_nan(ctx: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
     """Refuse what click's numbers let pass, as the callback of an option."""
     if value is not None and math.isnan(value):
@@ -91,29 +126,36 @@ def _setting(_ctx: click.Context, _parameter: click.Parameter, given: tuple[str,
     return settings
 
 
-_NAMES = ("server", "port", "group", "consumer_group", "authfile", "noauth", "ssl_ca_location",
-          "options")  # fmt: skip
-_FILES = ("authfile", "ssl_ca_location")
+_NAMES: dict[str, type] = {
+    "server": str,
+    "port": int,
+    "group": str,
+    "consumer_group": str,
+    "authfile": str,
+    "noauth": bool,
+    "ssl_ca_location": str,
+    "options": Mapping,
+}
 
 
-def _use_profile(ctx: click.Context, parameter: click.Parameter, name: str | None) -> None:
+def _use_profile(ctx: click.Context, _parameter: click.Parameter, name: str | None) -> None:
     """Let a profile say what neither the command line nor the environment does."""
     if ctx.resilient_parsing:
         return
     try:
         settings = profiles.read(name, _NAMES)
     except ValueError as error:
-        raise click.BadParameter(str(error), ctx, parameter) from error
+        raise click.UsageError(str(error), ctx) from error
     options = settings.get("options", {})
-    if not isinstance(options, Mapping):
-        raise click.BadParameter(f"{profiles.path()}: options is a table", ctx, parameter)
+    for one, value in options.items():
+        if isinstance(value, Mapping):
+            raise click.UsageError(
+                f'{profiles.path()}: options: a name with dots needs quotes, as "{one}...."', ctx
+            )
     settings["options"] = [
         f"{one}={str(value).lower() if isinstance(value, bool) else value}"
         for one, value in options.items()
     ]
-    for one in _FILES:
-        if one in settings:
-            settings[one] = str(Path(str(settings[one])).expanduser())
     ctx.default_map = settings
 
 
@@ -179,6 +221,7 @@ _CONNECTION = [
     click.option(
         "--authfile",
         metavar="FILE",
+        type=Place(readable=False),  # what is wrong with it says whoever reads it
         envvar="IGWN_STYLE_CLIENT_AUTHFILE",
         show_envvar=True,
         help="An auth.toml of hop.",
@@ -194,6 +237,7 @@ _CONNECTION = [
     click.option(
         "--ssl-ca-location",
         metavar="FILE",
+        type=Place(readable=False),
         envvar="IGWN_STYLE_CLIENT_SSL_CA_LOCATION",
         show_envvar=True,
         help="A private CA's file.",
@@ -242,10 +286,10 @@ def some_topics(topics: Sequence[str]) -> list[str] | None:
 
 @contextmanager
 def ending_well(stop: Callable[[], object], told: str = "") -> Iterator[None]:
-    """Let a first Ctrl-C or SIGTERM call `stop`, and the block end when it is ready to.
+    """Let a first Ctrl-C, SIGTERM or SIGHUP call `stop`, and the block end when it is ready to.
 
-    The second one ends it at once.  After SIGTERM the command is done: that is how those end that
-    have no other end.
+    The second one ends it at once.  After SIGTERM, or SIGHUP, the command is done: that is how
+    those end that have no other end.
 
     Parameters
     ----------
@@ -263,9 +307,10 @@ def ending_well(stop: Callable[[], object], told: str = "") -> Iterator[None]:
     def finish(_number: int) -> None:
         stop()
         if told:
-            click.echo(told, err=True)
+            with suppress(OSError):  # after SIGHUP there may be no terminal
+                click.echo(told, err=True)
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     ours = [one for one in numbers if signal.getsignal(one) is not signal.SIG_IGN]
     with first_signal(ours, finish) as caught:
         yield

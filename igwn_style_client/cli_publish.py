@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, BinaryIO
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, BinaryIO, TypeAlias
 
 import click
 from rich.console import Console
@@ -78,7 +82,8 @@ def publish(
 
     Files are checked before the first alert is sent; what is piped in is checked and sent line by
     line.  JSON, lines of JSON, VOEvent, text and anything else are told apart by their content.
-    The exit status is 0 if the broker has confirmed all of them.
+    The exit status is 0 if the broker has confirmed all of them; otherwise the error names the
+    files and lines that are not confirmed.
     """
     total = _check(files, format_)
     options = {"queue.buffering.max.kbytes": _QUEUE_KBYTES, **connection["options"]}
@@ -87,20 +92,7 @@ def publish(
         alerts.connect(topic)
     except ValueError as error:  # of a topic's name
         raise click.UsageError(str(error)) from error
-    sent = confirmed = 0
-
-    def report(_error: ClientError | None, receipt: Receipt | None) -> None:
-        nonlocal confirmed
-        if receipt is None:
-            return  # what failed is raised
-        confirmed += 1
-        place = {**asdict(receipt), "time": receipt.time.isoformat(timespec="milliseconds")}
-        click.echo(
-            json.dumps(place)
-            if as_json
-            else "{topic} partition {partition} offset {offset} at {time}".format(**place)
-        )
-
+    sending = _Sending([file.name for file in files])
     screen = Console(stderr=True)
     few = total is not None and total < _MANY
     due = time.monotonic()
@@ -108,26 +100,111 @@ def publish(
         with alerts, Progress(
             console=screen, transient=True, disable=few or not screen.is_terminal
         ) as bar:  # fmt: skip
-            for message in bar.track(_messages(files, format_), total, description=topic):
+            for place, message in bar.track(_messages(files, format_), total, description=topic):
                 time.sleep(max(0.0, due - time.monotonic()))
                 due += 1 / rate if rate else 0.0
-                sent += 1
+                report = partial(_report, sending, place, as_json)
+                sending.begin(place)
                 alerts.publish_to_topic(topic, message, test=test, on_delivery=report)
                 if rate and rate < _SLOW:
                     alerts.flush_by_topic(topic)
+            sending.complete = True
     except PublishError as error:
-        raise click.ClickException(f"{confirmed} of {total or sent} confirmed; {error}") from error
+        said = f"{sending.confirmed} of {total or sending.sent} confirmed; {error}{sending.left()}"
+        raise click.ClickException(said) from error
     except ValueError as error:  # of a line that was piped in
-        before = (
-            f"{confirmed} of the {sent} before it are confirmed" if sent else "nothing was sent"
-        )
-        raise click.ClickException(f"{error}; {before}") from error
+        before = f"{sending.confirmed} of the {sending.sent} before it are confirmed"
+        said = f"{error}; {before if sending.sent else 'nothing was sent'}{sending.left()}"
+        raise click.ClickException(said) from error
+    except BaseException:  # Ctrl-C, or whoever read the receipts has gone
+        said = f"{sending.confirmed} of {total or sending.sent} confirmed{sending.left()}"
+        with suppress(OSError):  # there may be no terminal any more
+            click.echo(said if sending.sent else "nothing was sent", err=True)
+        raise
 
 
-def _messages(files: Iterable[BinaryIO], format_: str) -> Iterator[Any]:
-    for file in files:
+#: Which of the files, and the line in it; None: all of it.
+_Place: TypeAlias = tuple[int, int | None]
+
+
+@dataclass
+class _Sending:
+    """What was sent of some files, and what of it the broker has confirmed."""
+
+    files: Sequence[str]
+    sent: int = 0
+    confirmed: int = 0
+    complete: bool = False
+    _last: _Place | None = None
+    _waiting: dict[_Place, None] = field(default_factory=dict)  # an ordered set
+
+    def begin(self, place: _Place) -> None:
+        """Note what is about to be sent."""
+        self.sent += 1
+        self._last = place
+        self._waiting[place] = None
+
+    def confirm(self, place: _Place) -> None:
+        """Note what is confirmed."""
+        self.confirmed += 1
+        del self._waiting[place]
+
+    def name(self, place: _Place) -> str:
+        """Say where it stands."""
+        number, line = place
+        return self.files[number] + ("" if line is None else f", line {line}")
+
+    def left(self) -> str:
+        """Say what is to be sent again, as the end of a sentence."""
+        parts = [
+            self.files[number] + _ranges([line for _, line in places if line is not None])
+            for number, places in groupby(self._waiting, itemgetter(0))
+        ]
+        said = f"; not confirmed: {'; '.join(parts)}" if parts else ""
+        if self._last is not None and not self.complete:
+            said += f"; what follows {self.name(self._last)} was not sent"
+        return said
+
+
+def _ranges(lines: Sequence[int]) -> str:
+    """Return line numbers, which grow, as "lines 1-3, 7"."""
+    if not lines:
+        return ""
+    runs: list[list[int]] = []
+    for line in lines:
+        if runs and line == runs[-1][1] + 1:
+            runs[-1][1] = line
+        else:
+            runs.append([line, line])
+    told = ", ".join(f"{first}-{last}" if last > first else f"{first}" for first, last in runs)
+    return f", line{'s' if len(lines) > 1 else ''} {told}"
+
+
+def _report(
+    sending: _Sending,
+    place: _Place,
+    as_json: bool,
+    _error: ClientError | None,
+    receipt: Receipt | None,
+) -> None:
+    """Print the receipt of what is confirmed; what failed is raised."""
+    if receipt is None:
+        return
+    sending.confirm(place)
+    told = {**asdict(receipt), "time": receipt.time.isoformat(timespec="milliseconds")}
+    if as_json:
+        number, line = place
+        click.echo(json.dumps({**told, "file": sending.files[number], "line": line}))
+    else:
+        where = "{topic} partition {partition} offset {offset} at {time}".format(**told)
+        click.echo(f"{where} from {sending.name(place)}")
+
+
+def _messages(files: Iterable[BinaryIO], format_: str) -> Iterator[tuple[_Place, Any]]:
+    for number, file in enumerate(files):
         try:
-            yield from messages_in(file, format_)
+            for line, message in messages_in(file, format_):
+                yield (number, line), message
         except ValueError as error:
             raise ValueError(f"{file.name}: {error}") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ import click
 from . import Alert, Archive, client
 from . import replay as deliver_again
 from .cli_handling import Handler, handling, line_of
-from .cli_options import Command, When, connect, connecting, no_nan, some_topics
+from .cli_options import Command, Place, When, connect, connecting, no_nan, some_topics
 from .exporting import json_of
-from .rows import row_of
+from .rows import printable, row_of
 
 __all__ = ["replay", "set_aside"]
 
@@ -32,6 +33,8 @@ def _republishing(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--test", is_flag=True, help="Flag what is published as tests.")
     @wraps(command)
     def run(*args: Any, publish: bool, publish_to: str | None, test: bool, **given: Any) -> Any:
+        if publish_to == "":
+            raise click.UsageError("--publish-to: there is no topic")
         if test and not (publish or publish_to):
             raise click.UsageError("--test is of use only with --publish")
         again = _Again(publish or publish_to is not None, publish_to, test)
@@ -103,7 +106,7 @@ Examples:
   igwn-style-client replay alerts.db --since 1d --json | jq -r .payload.uid
   igwn-style-client replay alerts.db --publish --test --group gracedb-test""",
 )
-@click.argument("file")
+@click.argument("file", type=Place(dir_okay=False))
 @click.argument("topics", metavar="[TOPIC]...", nargs=-1)
 @click.option(
     "--since",
@@ -139,6 +142,8 @@ def replay(
     used only to publish.
     """
     names = some_topics(topics)
+    if speed == math.inf:
+        speed = None  # at once
     with _taking(handler, again, connection):
         deliver_again(file, handler, names, _moment(since), _moment(until), speed, **delivery)
 
@@ -179,7 +184,7 @@ def _choosing(command: Callable[..., Any]) -> Callable[..., Any]:
         multiple=True,
         help="Of an alert, as list shows it; may be given again.  [default: all]",
     )
-    return click.argument("file", required=False)(number(command))
+    return click.argument("file", required=False, type=Place(dir_okay=False))(number(command))
 
 
 @contextmanager
@@ -198,7 +203,7 @@ def _chosen(
 
 def _file(given: str | None, connection: Mapping[str, Any]) -> Path:
     if given is not None:
-        path = Path(given).expanduser()
+        path = Path(given)
         hint = "look at the path"
     else:
         default = connect({**connection, "noauth": True, "authfile": None}).set_aside_path
@@ -245,7 +250,7 @@ def list_(
                 reason = (alert.reason or "").strip().rpartition("\n")[2]
                 reason = reason.removeprefix("click.exceptions.ClickException: ")  # our own
                 row = row_of(alert.topic, alert.payload, alert.time)
-                click.echo(f"{number:4}  {line_of(row)}\n      {reason}")
+                click.echo(f"{number:4}  {line_of(row)}\n      {printable(reason)}")
 
 
 @set_aside.command(

@@ -92,7 +92,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
     port
         For those that name none; a port in the URL counts unless another than 9092 is given here.
     batch_size
-        Alerts that are there are taken together, up to 100 of them, or up to this if it is more.
+        Most alerts that `alerts` takes from the stream at once; `listen` takes some hundreds, or
+        this if it is more.  They are handed over one by one.
     batch_timeout
         Kept for igwn_alert's users.  Alerts that are there are never made to wait for others.
     retry_on_fatal, listen_retries, retry_wait
@@ -111,7 +112,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
     queue_bytes
         Most bytes of alerts that wait inside for their callback.
     publish_timeout
-        Seconds within which a published alert is confirmed, or an error is raised.
+        Seconds within which a published alert is confirmed, or an error is raised; at most 2e6.
     ssl_ca_location
         A private CA's file, for credentials that name none.
     options
@@ -181,7 +182,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         if set_aside is not False:
             check(set_aside, "set_aside", (str, os.PathLike), optional=True)
         check(queue_bytes, "queue_bytes", int, least=1)
-        check(publish_timeout, "publish_timeout", (int, float), least=0.001)
+        # librdkafka counts milliseconds in 31 bits.
+        check(publish_timeout, "publish_timeout", (int, float), least=0.001, most=2_000_000)
         check(ssl_ca_location, "ssl_ca_location", (str, os.PathLike), optional=True)
         check(options, "options", Mapping, optional=True)
         topic_names(group, "group")
@@ -257,6 +259,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         attempts: int = 1,
         on_failure: str = "raise",
         until_eos: bool = False,
+        count: int | None = None,
     ) -> None:
         """Call `callback` for every alert until `stop` is called.
 
@@ -289,6 +292,9 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             go on.
         until_eos
             True: it returns when all that there is has been delivered.
+        count
+            It returns when so many alerts have been delivered or set aside, and the callbacks that
+            run have returned.
 
         Raises
         ------
@@ -314,6 +320,7 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             attempts=attempts,
             on_failure=on_failure,
             until_eos=until_eos,
+            count=count,
         )
 
     def alerts(

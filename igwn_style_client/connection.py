@@ -24,7 +24,6 @@ from hop.auth import Auth
 from . import bearer, offloading
 from .errors import (
     BrokerUnreachable,
-    PublishError,
     StreamError,
     TopicNotFound,
     is_given_up,
@@ -114,7 +113,7 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
 
     Raises
     ------
-    PublishError
+    SettingsRefused
         librdkafka does not take the settings.
     CredentialError
         The credential's command for tokens fails.
@@ -145,10 +144,7 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         try:
             super().__init__(config)
         except hop.io.confluent_kafka.KafkaException as error:  # an unknown setting
-            refused = self.trouble.settings_refused(error.args[0])
-            if not isinstance(refused, StreamError):
-                raise refused from error
-            raise PublishError(str(refused)) from refused
+            raise self.trouble.settings_refused(error.args[0]) from error
         self.brokers = list(brokers)
         self.auth = auth
         self.timeout = timeout

@@ -208,7 +208,12 @@ def _from_auth_toml(path: Path) -> list[Auth]:
         found: list[Auth] = load_auth(str(path))
     except RuntimeError as error:
         raise _explained(path, str(error)) from None
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except KeyError:  # of the names that adc knows
+        raise CredentialError(
+            f"{path}: its mechanism is none that is known here; SCRAM-SHA-512, SCRAM-SHA-256, "
+            "PLAIN and OAUTHBEARER are"
+        ) from None
+    except (OSError, TypeError, ValueError, AttributeError) as error:
         raise CredentialError(f"{path} cannot be read: {type(error).__name__}") from None
     if not found:
         raise CredentialError(f"{path} holds an empty list of credentials")

@@ -57,6 +57,11 @@ class Decoder:
         self._longest = longest
         self._sleep = sleep
         self._trusted: str | None = None
+        #: What decodes messages that declare one of these, or nothing, without a look at headers.
+        self.known = {
+            None if name is None else name.encode(): _of_message(decode)
+            for name, decode in dialect.decoders.items()
+        }
 
     def __call__(self, message: Message) -> Any:
         """Return the payload."""
@@ -65,7 +70,7 @@ class Decoder:
 
     def _decode(self, value: bytes | None, declared: str | None) -> Any:
         if value is None:
-            raise DecodeError("an alert", "it has no content (a tombstone)")
+            raise _tombstone()
         decode = self._decoders.get(declared, self._otherwise)
         if decode is not None:
             return decode(value)
@@ -115,6 +120,20 @@ class Decoder:
         if (trusted.scheme, trusted.netloc) != (asked.scheme, asked.netloc):
             return None
         return offloading.login(self._auth)
+
+
+def _of_message(decode: Callable[[bytes], Any]) -> Callable[[Message], Any]:
+    def decode_message(message: Message) -> Any:
+        value = message.value()
+        if value is None:
+            raise _tombstone()
+        return decode(value)
+
+    return decode_message
+
+
+def _tombstone() -> DecodeError:
+    return DecodeError("an alert", "it has no content (a tombstone)")
 
 
 def _declared_format(headers: Headers) -> str | None:

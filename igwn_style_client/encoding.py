@@ -120,8 +120,10 @@ def _problem(item: Any, path: str) -> Exception | None:
     return TypeError(f"{path} is a {kind}, which JSON does not have; {instead}")
 
 
-def messages_in(file: BinaryIO, format: str = "auto") -> Iterator[Any]:
-    """Yield what a file holds, as messages to publish; of lines of JSON no more than one is read.
+def messages_in(file: BinaryIO, format: str = "auto") -> Iterator[tuple[int | None, Any]]:
+    """Yield what a file holds, as messages to publish, each with its line.
+
+    The line is None where the file is one message.  Of lines of JSON no more than one is read.
 
     Parameters
     ----------
@@ -142,7 +144,7 @@ def messages_in(file: BinaryIO, format: str = "auto") -> Iterator[Any]:
     if _is_alert(beginning):
         yield from _lines(chain([beginning], file))
         return
-    yield _whole(beginning + file.read(), format)
+    yield None, _whole(beginning + file.read(), format)
 
 
 def _first_line(file: BinaryIO) -> bytes:
@@ -164,13 +166,13 @@ def _is_alert(line: bytes) -> bool:
     return text.lstrip()[:1] in ("{", "[") and _is_json(text)
 
 
-def _lines(lines: Iterable[bytes]) -> Iterator[Any]:
+def _lines(lines: Iterable[bytes]) -> Iterator[tuple[int | None, Any]]:
     number = 0
     for several in lines:
         for line in several.splitlines():
             number += 1
             if line.strip():
-                yield _json(_text(line, "jsonl", f"line {number}: "), f"line {number}: ")
+                yield number, _json(_text(line, "jsonl", f"line {number}: "), f"line {number}: ")
 
 
 def _text(content: bytes, format: str, where: str = "") -> str:

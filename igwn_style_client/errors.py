@@ -9,6 +9,7 @@
     │   ├── BrokerUnreachable
     │   ├── AuthenticationError
     │   ├── AuthorizationError
+    │   ├── SettingsRefused     also a ValueError
     │   └── TopicNotFound
     ├── PublishError
     ├── NotConnected            also a RuntimeError
@@ -40,6 +41,7 @@ __all__ = [
     "DecodeError",
     "NotConnected",
     "PublishError",
+    "SettingsRefused",
     "StreamError",
     "ThumbnailError",
     "TopicNotFound",
@@ -106,6 +108,10 @@ class AuthorizationError(StreamError):
     """The credential is good, but does not allow this topic or consumer group."""
 
 
+class SettingsRefused(StreamError, ValueError):
+    """librdkafka does not take the `options`."""
+
+
 class TopicNotFound(StreamError):
     """None of the wanted topics exists."""
 
@@ -166,8 +172,8 @@ class DecodeError(ClientError):
     """
 
     def __init__(self, format: str, reason: str, where: str = "") -> None:
-        # It quotes what others sent; a log that is written as UTF-8 would lose the whole line.
-        reason = reason.encode(errors="backslashreplace").decode()
+        # It quotes what others sent, which is to move no cursor and to break no line of a log.
+        reason = "".join(one if one.isprintable() else repr(one)[1:-1] for one in reason)
         super().__init__(format, reason, where)
         self.format = format
         self.reason = reason

@@ -7,7 +7,7 @@ GraceDB sends a JSON *string* that holds JSON, so that the payload is a str and 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -52,7 +52,7 @@ def _decode_undeclared(value: bytes) -> Any:
         return value  # nothing was declared, so nothing is broken
     # Before hop used headers it wrapped messages in {"format": ..., "content": ...}; its label
     # for JSON was "blob".
-    if isinstance(payload, Mapping) and payload.get("format") == "blob" and "content" in payload:
+    if isinstance(payload, dict) and payload.get("format") == "blob" and "content" in payload:
         return payload["content"]
     return payload
 

@@ -44,7 +44,7 @@ class Inquiry:
 
     Raises
     ------
-    StreamError
+    SettingsRefused
         librdkafka does not take the settings.
     CredentialError
         The credential's command for tokens fails, or its CA file cannot be used.

@@ -90,12 +90,14 @@ class Listening:
         attempts: int,
         on_failure: str,
         until_eos: bool = False,
+        count: int | None = None,
     ) -> None:
         """Do what `client.listen` says, which has the same keywords."""
         adapt(callback)  # raises now, before any network is touched
         check(workers, "workers", (int, Executor), least=1)
         check(attempts, "attempts", int, least=1)
         check(until_eos, "until_eos", bool)
+        check(count, "count", int, optional=True, least=1)
         if on_failure not in ("raise", "set_aside"):
             raise ValueError(f'"on_failure" must be "raise" or "set_aside", not {on_failure!r}')
         if on_failure == "set_aside" and manner.set_aside is False:
@@ -124,6 +126,7 @@ class Listening:
                 # In a lane even if it is the only one, so that a signal does not cut it off.
                 apart=run is not None,
                 until_end=until_eos,
+                count=count,
             )
             call = adapt(callback, run)
             Delivery(stream, call, self.stopping, rules, self.counters).run()

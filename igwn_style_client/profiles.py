@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import toml
 __all__ = ["names", "path", "read"]
 
 _TABLE = "profiles"
+_WORDS = {str: "text", int: "a whole number", bool: "true or false", Mapping: "a table"}
 
 
 def path() -> Path:
@@ -33,7 +34,7 @@ def names() -> list[str]:
     return sorted(_profiles(_content()))
 
 
-def read(profile: str | None, known: Collection[str]) -> dict[str, Any]:
+def read(profile: str | None, known: Mapping[str, type]) -> dict[str, Any]:
     """Return the settings of a profile, over those that stand before all profiles.
 
     Parameters
@@ -41,12 +42,13 @@ def read(profile: str | None, known: Collection[str]) -> dict[str, Any]:
     profile
         Its name; None: only those that stand before all profiles.
     known
-        What may be set.  Dashes count as underscores.
+        What may be set, and what it is.  Dashes count as underscores.
 
     Raises
     ------
     ValueError
-        The file cannot be read or is no such file, has no such profile, or sets what is not known.
+        The file cannot be read or is no such file, has no such profile, sets what is not known, or
+        what is something else.
     """
     content = _content()
     profiles = _profiles(content)
@@ -78,7 +80,7 @@ def _profiles(content: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     return profiles
 
 
-def _settings(given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any]:
+def _settings(given: Mapping[str, Any], known: Mapping[str, type]) -> dict[str, Any]:
     settings = {}
     for name, value in given.items():
         one = name.replace("-", "_")
@@ -87,5 +89,7 @@ def _settings(given: Mapping[str, Any], known: Collection[str]) -> dict[str, Any
             hint = f"; is {near[0].replace('_', '-')} meant?" if near else ""
             choice = ", ".join(sorted(known)).replace("_", "-")
             raise ValueError(f'{path()}: "{name}" cannot be set{hint or f"; {choice} can"}')
+        if not isinstance(value, known[one]) or isinstance(value, bool) != (known[one] is bool):
+            raise ValueError(f'{path()}: "{name}" must be {_WORDS[known[one]]}')  # and no value
         settings[one] = value
     return settings

@@ -31,7 +31,7 @@ from .health import Counters
 from .inquiry import Inquiry
 from .positions import Partition, StartAt
 from .retry import RetryPolicy
-from .settings import LOGGER, options_for
+from .settings import LOGGER, options_for, stall_seconds
 from .trouble import Trouble
 from .watermark import Watermark
 
@@ -68,8 +68,6 @@ _COMMIT_AGAIN_SECONDS = 0.5
 _KEEPER_SECONDS = 1.0
 # Not at every look for alerts: what is done only now and then is done with cold caches.
 _LOOK_AFTER_SECONDS = 1.0
-# How long nobody answers before the consumer itself is no longer trusted.
-_STALL_SECONDS = 120.0
 # How long a consumer that is given up may take to leave its group before it does so behind us.
 _RETIRE_SECONDS = 2.0
 _CLOSE_SECONDS = 10.0
@@ -231,7 +229,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self.choose: Callable[[Collection[str]], list[str]] | None = None
 
         options = dict(options or {})
-        self._stall = float(options.pop("stall.seconds", _STALL_SECONDS))
+        self._stall = stall_seconds(options)
+        options.pop("stall.seconds", None)
         self._conf = _Config(
             broker_urls=self.broker_addresses,
             group_id=group_id or hop.io._generate_group_id(auth.username if auth else None, 10),
@@ -587,7 +586,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         # The hottest lines: what a partition's alerts have in common is looked up once.
         alerts: list[Alert] = []
         errors: list[Message] = []
-        received, decode, ignores_tests = Alert.received, self._decode, self.ignoretest
+        received, ignores_tests = Alert.received, self.ignoretest
+        known, undeclared, decode_any = self._decode.known, self._decode.known[None], self._decode
         seen: Any = None
         for message in messages:
             if message.error() is not None:
@@ -603,10 +603,17 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 continue  # taken away since
             offset: int = message.offset()  # type: ignore[assignment]
             try:
-                headers = message.headers()
+                headers: Any = message.headers()
             except SystemError:
                 headers = _unreadable(message)
-            if headers and ignores_tests and _is_test(headers):
+            decode, is_test = undeclared, False
+            if headers:
+                for header, value in headers:
+                    if header == "_format" and decode is undeclared:
+                        decode = known.get(value, decode_any)
+                    elif header == "_test":
+                        is_test = ignores_tests
+            if is_test:
                 watermark.skip(offset + 1)
                 self._counters.skipped_tests += 1
                 continue
@@ -983,14 +990,6 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             if inquiry is not None:
                 inquiry.close()
             self._counters.state = "idle"
-
-
-def _is_test(headers: Any) -> bool:
-    """Do what hop's ``is_test`` does with a message."""
-    for name, _ in headers:  # noqa: SIM110  # a generator takes twice the time
-        if name == "_test":
-            return True
-    return False
 
 
 def _unreadable(message: Message) -> Any:

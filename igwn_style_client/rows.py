@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-__all__ = ["Row", "far_text", "latency_text", "milliseconds", "row_of"]
+__all__ = ["Row", "far_text", "latency_text", "milliseconds", "printable", "row_of"]
 
 _DAY = 86400.0
 _YEAR = 365.25 * _DAY  # Julian
@@ -151,7 +151,7 @@ def _text(content: Mapping[str, Any], name: str) -> str:
     """Return a value, or several, for one line of a terminal."""
     value = content.get(name) or ""
     text = ",".join(map(_shown, value)) if isinstance(value, list) else _shown(value)
-    return _printable(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}...")
+    return printable(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}...")
 
 
 def _shown(value: Any) -> str:
@@ -161,7 +161,7 @@ def _shown(value: Any) -> str:
         return "?"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Replace what is no letter: no alert moves the cursor."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
@@ -174,7 +174,7 @@ def _beginning(payload: Any) -> str:
         text = payload if isinstance(payload, str) else payload[:200].decode("ascii", "replace")
     else:
         text = "" if payload is None else _shown(payload)[:200]
-    line = _printable(" ".join(text[:200].split()))
+    line = printable(" ".join(text[:200].split()))
     return line if len(line) <= _BEGINNING else f"{line[: _BEGINNING - 3]}..."
 
 

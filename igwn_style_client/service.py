@@ -64,8 +64,10 @@ def supervised(
     >>> from igwn_style_client import client
     >>> from igwn_style_client.service import supervised
     >>> alerts = client(noauth=True)
+    >>> def process_alert(topic, payload):
+    ...     print(topic, payload)
     >>> with supervised(alerts):
-    ...     alerts.listen(print, "superevent")  # doctest: +SKIP
+    ...     alerts.listen(process_alert, "superevent")  # doctest: +SKIP
     """
     address = environment.get("NOTIFY_SOCKET", "")
     if not address:

@@ -6,7 +6,11 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["LOGGER", "REFUSED", "options_for", "refuse", "settle_seconds"]
+from confluent_kafka import Consumer, KafkaException, Producer
+
+from .errors import SettingsRefused
+
+__all__ = ["LOGGER", "REFUSED", "options_for", "refuse", "settle_seconds", "stall_seconds"]
 
 # Whoever sets these takes the promise out of our hands.
 REFUSED = frozenset(
@@ -26,6 +30,11 @@ REFUSED = frozenset(
     }
 )
 
+# Ours, which librdkafka never sees.
+_OURS = frozenset({"stall.seconds"})
+# What it does not know.
+_UNKNOWN = "igwn-style-client"
+
 # By how they begin: settings that librdkafka warns of where it does not use them.
 _OF_ONE_SIDE = {
     "producer": ("acks", "batch.", "compression.", "delivery.", "linger.", "message.timeout",
@@ -38,13 +47,33 @@ _OF_ONE_SIDE = {
 
 
 def refuse(options: Mapping[str, Any]) -> None:
-    """Raise a ValueError if the user sets what only we may."""
+    """Raise a ValueError if the user sets what only we may, or what cannot be.
+
+    librdkafka is asked for each, and then for one that it does not know, so that it opens nothing.
+    What does not go together it tells only when it connects.
+    """
     refused = sorted(REFUSED & options.keys())
     if refused:
         raise ValueError(
             f"options: {', '.join(refused)} cannot be set: the client needs its own to keep "
             "its promises"
         )
+    stall_seconds(options)
+    for name, value in options.items():
+        if name in _OURS:
+            continue
+        one = {name: value}
+        try:
+            if options_for("consumer", one):
+                Consumer({"group.id": "", **one, _UNKNOWN: ""})
+            else:
+                Producer({**one, _UNKNOWN: ""})
+        except KafkaException as error:
+            [reason] = error.args
+            if _UNKNOWN not in reason.str():
+                raise SettingsRefused(
+                    f'options: librdkafka does not take "{name}": {reason.str().strip()}', reason
+                ) from error
 
 
 def options_for(side: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,6 +92,24 @@ def settle_seconds(options: Mapping[str, Any]) -> float:
         return min(30.0, float(options.get("max.poll.interval.ms", 300_000)) / 2000)
     except (TypeError, ValueError):
         return 30.0  # librdkafka says what is wrong with it
+
+
+def stall_seconds(options: Mapping[str, Any]) -> float:
+    """Return how long nobody answers before the consumer itself is no longer trusted.
+
+    Raises
+    ------
+    ValueError
+        ``stall.seconds`` is no time.
+    """
+    given = options.get("stall.seconds", 120.0)
+    try:
+        seconds = float(given)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"options: stall.seconds must be a number of seconds, above 0: {given!r}")
+    return seconds
 
 
 class _Logger(logging.LoggerAdapter):  # type: ignore[type-arg]  # none before Python 3.11

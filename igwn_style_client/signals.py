@@ -26,19 +26,19 @@ def _exit(number: int, _frame: FrameType | None) -> NoReturn:
 _DEFAULTS: dict[int, tuple[Any, ...]] = {
     signal.SIGINT: (signal.default_int_handler,),
     signal.SIGTERM: (signal.SIG_DFL, _exit),
+    signal.SIGHUP: (_exit,),
 }
 
 
-def end_in_order() -> None:
-    """Let SIGTERM end the program as `sys.exit` does, so that all that is to be done then is done.
+def end_in_order(numbers: Iterable[int] = (signal.SIGTERM,)) -> None:
+    """Let a signal end the program as `sys.exit` does, so that all that is to be done then is done.
 
     By itself it would end it on the spot.
     """
-    if (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    ):
-        signal.signal(signal.SIGTERM, _exit)
+    if threading.current_thread() is threading.main_thread():
+        for number in numbers:
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, _exit)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from .errors import (
     BrokerUnreachable,
     ClientError,
     CredentialError,
+    SettingsRefused,
     StreamError,
     from_kafka,
     kind_of,
@@ -197,9 +198,8 @@ class Trouble:
         if self._ca and "ssl.ca.location" in error.str():
             why = error.str().rpartition("failed: ")[2]
             return CredentialError(f"{self._ca} cannot be used as a file of CA certificates: {why}")
-        return StreamError(
-            f"options: librdkafka does not take these settings: {error.str()}", error
-        )
+        kind = SettingsRefused if error.code() == KafkaError._INVALID_ARG else StreamError
+        return kind(f"options: librdkafka does not take these settings: {error.str()}", error)
 
     def _refusal(self, error: KafkaError) -> StreamError:
         event = _EVENT.fullmatch(error.str())

@@ -70,8 +70,9 @@ class Watermark:
             return
         end = self._next  # before the look at what has begun: the reader may begin more meanwhile
         begun.popleft()
-        while begun and begun[0] in self._early:
-            self._early.remove(begun.popleft())
+        if self._early:
+            while begun and begun[0] in self._early:
+                self._early.remove(begun.popleft())
         self.mark = begun[0] if begun else end
 
     @property

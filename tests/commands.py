@@ -143,6 +143,13 @@ class Commands:
         assert uids(cli.listen("superevent", *group)) == ["S2", "S3", "S4"]
         assert uids(cli.listen("superevent", *group)) == []
 
+    def test_what_is_set_aside_counts(self, cli):
+        cli.publish(*map(alert, range(4)))
+        fails = ["--exec", 'test "$ALERT_UID" = S0', "--shell", "--on-failure", "set-aside"]
+        group = ["--consumer-group", cli.group]
+        cli.run("listen", "superevent", "--since", "earliest", *group, *fails, "--count", "2")
+        assert uids(cli.listen("superevent", *group, "--json")) == ["S2", "S3"]
+
     def test_listen_ends_when_its_time_is_up(self, cli):
         assert cli.run("listen", "superevent", "--timeout", "1") == ""
         cli.run("listen", "superevent", "--timeout", "1", "--count", "1", status=1)
@@ -184,6 +191,17 @@ class Commands:
         assert told["ALERT_TIME"].startswith("20")
         assert len(told["ALERT_ID"]) == 36
         assert "S1" in cli.errors  # the terminal's lines do not mix with the program's
+
+    def test_exec_where_output_and_error_are_closed(self, cli):
+        """A connection must not get their places: the program would write into it."""
+        cli.publish(*map(alert, range(2)))
+        line = f"readlink /proc/$$/fd/2 >> {cli.home}/open; echo out; echo err >&2"
+        told = ["listen", "superevent", "--since", "earliest", "--until-eos"]
+        words = [sys.executable, "-c", START, *told, *cli.connection, "--shell", "--exec", line]
+        closed = ["/bin/sh", "-c", 'exec "$@" >&- 2>&-', "sh", *words]
+        done = subprocess.run(closed, env=cli.environment, cwd=cli.home, timeout=SECONDS)
+        assert done.returncode == 0
+        assert (cli.home / "open").read_text().split() == ["/dev/null"] * 2
 
     def test_what_exec_fails_for_comes_again(self, cli):
         cli.publish(*map(alert, range(3)))
@@ -243,6 +261,9 @@ class Commands:
 
         assert uids(cli.run("replay", archive, "superevent", "--json")) == ["S0", "S1", "S2"]
         assert len(cli.run("replay", archive, "--since", "1h", "--speed", "1000").split("\n")) == 5
+        assert uids(cli.run("replay", archive, "superevent", "--json", "--speed", "inf")) == [
+            "S0", "S1", "S2"
+        ]  # fmt: skip
         assert cli.run("replay", archive, "--until", "2020-01-01") == ""
         cli.run("replay", archive, "superevent", "--exec", "cat >> again", "--shell")
         assert (cli.home / "again").read_text() == "".join(map(alert, range(3)))
@@ -253,7 +274,9 @@ class Commands:
         again = cli.listen("elsewhere", "--test-alerts", "--json")
         assert sorted(uids(again)) == ["S0", "S1", "S2"]
 
-    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+    @pytest.mark.parametrize(
+        ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0), (signal.SIGHUP, 0)]
+    )
     def test_a_signal_lets_the_running_program_finish(self, cli, number, status):
         cli.publish(*map(alert, range(3)))
         os.mkfifo(cli.home / "go")

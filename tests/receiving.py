@@ -739,7 +739,8 @@ class CommandLine:
         assert stored(tmp_path / stream) == {name_of(0): locus(0)}
 
     def test_a_folder_that_cannot_be_written_into(self, command, stream, tmp_path):
-        (tmp_path / "taken").touch()
+        (tmp_path / "taken").mkdir()
+        (tmp_path / "taken" / stream).touch()
         done = command(stream, "-d", str(tmp_path / "taken"))  # before any alert is there
         assert (done.returncode, done.stdout) == (1, "")
         assert f"error: cannot write into {tmp_path}/taken/{stream}: Not a directory" in done.stderr

@@ -15,23 +15,29 @@ class Queue:
 
     def __init__(self, path):
         self.rows = sqlite3.connect(path, isolation_level=None)
-        self.rows.execute("CREATE TABLE IF NOT EXISTS queue (superevent TEXT PRIMARY KEY)")
+        self.rows.execute("CREATE TABLE IF NOT EXISTS queue (superevent TEXT PRIMARY KEY, noise)")
 
     def process_alert(self, topic, payload):
         superevent = json.loads(payload)["object"]
         name = superevent["superevent_id"]
         if "ADVNO" in superevent["labels"]:  # the advocate says no
-            changed = self.rows.execute("DELETE FROM queue WHERE superevent = ?", [name])
+            # It stays there as noise, for an older alert may come after this one.
+            changed = self.rows.execute(
+                "INSERT INTO queue VALUES (?, TRUE)"
+                " ON CONFLICT (superevent) DO UPDATE SET noise = TRUE WHERE NOT noise",
+                [name],
+            )
             if changed.rowcount:
                 print(name, "is noise")
         elif superevent["far"] is not None and superevent["far"] <= FAR_MAX:
             # An alert may come twice, and a superevent has many: it is queued once.
-            changed = self.rows.execute("INSERT OR IGNORE INTO queue VALUES (?)", [name])
+            changed = self.rows.execute("INSERT OR IGNORE INTO queue VALUES (?, FALSE)", [name])
             if changed.rowcount:
                 print(name, "is queued")
 
     def superevents(self):
-        return [name for (name,) in self.rows.execute("SELECT superevent FROM queue ORDER BY 1")]
+        queued = self.rows.execute("SELECT superevent FROM queue WHERE NOT noise ORDER BY 1")
+        return [name for (name,) in queued]
 
 
 def main():

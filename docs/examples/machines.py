@@ -36,7 +36,8 @@ with EmbeddedBroker() as broker:
     with client(server=broker.url, noauth=True) as publisher:
         publisher.connect("superevent")
         for number in range(400):
-            publisher.publish_to_topic("superevent", number)
+            # Without keys a burst may go into one partition, and all of it to one member.
+            publisher.publish_to_topic("superevent", number, key=str(number))
     everything.wait(60)
     for alerts, thread in zip(listeners, threads, strict=True):
         alerts.stop()

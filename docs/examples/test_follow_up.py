@@ -23,6 +23,7 @@ def queue(tmp_path):
         ([superevent(far=1e-5)], []),
         ([superevent(), superevent()], ["S240422ed"]),
         ([superevent(), superevent(labels=["ADVNO"])], []),
+        ([superevent(labels=["ADVNO"]), superevent()], []),
     ],
 )
 def test_what_is_queued(queue, payloads, queued):

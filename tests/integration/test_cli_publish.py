@@ -1,12 +1,15 @@
 """The command ``publish`` as a process of its own."""
 
 import json
+import re
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from igwn_style_client import client
+from tests.commands import START
 
 COMMAND = [sys.executable, "-W", "error", "-m", "igwn_style_client", "publish"]
 
@@ -36,6 +39,8 @@ def test_files_and_their_receipts(broker, group, tmp_path):
     assert (status, errors) == (0, "")
     receipts = [json.loads(line) for line in printed.splitlines()]
     assert [one["topic"] for one in receipts] == ["superevent"] * 3
+    places = {(one["file"], one["line"]) for one in receipts}
+    assert places == {(str(lines), 1), (str(lines), 2), (str(text), None)}
     got = alerts_of(broker, group, 3)
     assert sorted(str(alert.payload) for alert in got) == [
         "TITLE: GCN CIRCULAR", "{'n': 1}", "{'n': 2}"
@@ -119,10 +124,58 @@ def test_not_confirmed(group):
     assert "127.0.0.1:1" in errors
 
 
+def test_what_is_not_confirmed_is_named(group, tmp_path):
+    class Nowhere:
+        url = "kafka://127.0.0.1:1/"
+
+    lines, text = tmp_path / "alerts.jsonl", tmp_path / "circular.txt"
+    lines.write_text("[1]\n\n[3]\n[4]\n")
+    text.write_text("TITLE: GCN CIRCULAR")
+    told = [str(lines), str(text), "--timeout", "1"]
+    status, printed, errors = publish(Nowhere, group, *told)
+    assert (status, printed) == (1, "")
+    assert errors.endswith(f"; not confirmed: {lines}, lines 1, 3-4; {text}\n")
+
+
+def test_what_is_not_sent_is_named_too(broker, group, tmp_path):
+    """Ctrl-C: what follows in the file is not sent."""
+    broker.create_topics(f"{group}.superevent")
+    file = tmp_path / "alerts.jsonl"
+    file.write_text("\n".join(f'["{number}"]' for number in range(30)))
+    told = ["--server", broker.url, "--group", group, "--noauth", "--rate", "2"]
+    command = [sys.executable, "-c", START, "publish", "superevent", str(file), *told]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        first = running.stdout.readline()
+        assert first.endswith(f" from {file}, line 1\n")
+        running.send_signal(signal.SIGINT)
+        printed, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    sent = len(printed.splitlines()) + 1
+    assert f"{sent} of 30 confirmed; what follows {file}, line {sent} was not sent\n" in errors
+
+
+def test_whoever_read_the_receipts_has_gone(broker, group, tmp_path):
+    broker.create_topics(f"{group}.superevent")
+    file = tmp_path / "alerts.jsonl"
+    file.write_text("\n".join(f'["{number}"]' for number in range(30)))
+    told = ["--server", broker.url, "--group", group, "--noauth", "--rate", "5"]
+    with subprocess.Popen(
+        [*COMMAND, "superevent", str(file), *told],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as running:  # fmt: skip
+        assert running.stdout.readline().endswith(f" from {file}, line 1\n")
+        running.stdout.close()
+        assert running.wait(60) == 1
+        told = rf"(\d+) of 30 confirmed; what follows {file}, line \1 was not sent\n"
+        assert re.fullmatch(told, running.stderr.read())
+
+
 def test_a_setting_of_the_user_is_heeded(broker, group, tmp_path):
     broker.create_topics(f"{group}.superevent")
     file = tmp_path / "alert.json"
     file.write_text("1")
     status, _, errors = publish(broker, group, str(file), "--option", "no.such.setting=1")
-    assert status != 0
+    assert status == 2
     assert "no.such.setting" in errors

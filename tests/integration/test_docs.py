@@ -175,6 +175,25 @@ def test_the_tutorials_program_follows_a_simulation(tmp_path):
     assert (process.returncode, printed) == (0, "S240422ed is queued\n"), errors
 
 
+def test_the_program_for_the_command_line_queues_a_superevent_once(tmp_path):
+    path = ROOT / "docs" / "examples" / "follow_up.sh"
+    with EmbeddedBroker() as broker, client(server=broker.url, noauth=True) as publisher:
+        for kind in ("update", "new", "new"):
+            alert = {"alert_type": kind, "object": {"superevent_id": "S240422ed"}}
+            publisher.publish("superevent", alert)
+        words = [
+            *("listen", "superevent", "--server", broker.url, "--noauth"),
+            *("--since", "earliest", "--until-eos", "--exec", str(path)),
+        ]
+        done = subprocess.run(
+            [sys.executable, "-m", "igwn_style_client", *words],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True, text=True, timeout=100, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "queue.txt").read_text() == "S240422ed\n"
+
+
 def test_the_service_tells_systemd(tmp_path):
     [path] = [path for path in EXAMPLES if path.name == "service.py"]
     with (

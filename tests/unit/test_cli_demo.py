@@ -63,7 +63,7 @@ class TestTally:
         row = tally.arrived("cbc_gstlal", payload, 2.5)
         assert (row.topic, row.time, row.latency) == ("cbc_gstlal", NOON, 0.5)
         assert tally.missing == 1
-        assert tally.verdict() == "published 2, delivered 1: 1 did not arrive"
+        assert tally.verdict() == "published 2, delivered 1: 1 had not arrived when it ended"
 
     def test_a_repeat_does_not_stand_for_another(self):
         tally = cli_demo.Tally()

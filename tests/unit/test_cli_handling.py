@@ -1,5 +1,6 @@
 """What the command line does with an alert."""
 
+import errno
 import json
 import os
 import threading
@@ -160,6 +161,14 @@ class TestHandler:
         with pytest.raises(click.ClickException, match=r"cannot write .* not marked as delivered"):
             handle(silent(save=str(tmp_path)), alert())
 
+    def test_where_nothing_can_be_saved_is_told_before_the_first_alert(self, tmp_path):
+        (tmp_path / "file").write_text("in the way")
+        for save in (tmp_path / "file" / "x", tmp_path / ("x" * 300)):
+            with pytest.raises(click.ClickException, match=r"cannot write into .*"):
+                silent(save=str(save)).__enter__()
+        with silent(save=str(tmp_path / "a" / "b")):
+            assert list((tmp_path / "a" / "b").iterdir()) == []
+
     def test_a_failed_program_prints_nothing(self):
         shown = []
         handler = Handler(command="false")
@@ -168,9 +177,10 @@ class TestHandler:
             handle(handler, alert())
         assert shown == []
 
-    def test_a_reader_who_has_gone_is_no_fault_of_the_alert(self):
+    @pytest.mark.parametrize("number", [errno.EPIPE, errno.EIO, errno.ENOSPC])
+    def test_what_cannot_be_printed_is_no_fault_of_the_alert(self, number):
         def show(alert):
-            raise BrokenPipeError(32, "Broken pipe")
+            raise OSError(number, os.strerror(number))
 
         handler = Handler()
         handler.show = show
@@ -184,9 +194,9 @@ class TestHandler:
             finally:
                 passed_by.append(True)
 
-        with pytest.raises(BrokenPipeError) as caught, handler:
+        with pytest.raises(OSError, match=os.strerror(number)) as caught, handler:
             handle_failures()
-        assert (caught.value.errno, passed_by) == (32, [True])
+        assert (caught.value.errno, passed_by) == (number, [True])
 
     def test_whether_an_alert_goes_anywhere(self, tmp_path):
         assert not Handler(as_json=True, pretty=True).keeps

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from igwn_style_client import profiles
 from igwn_style_client.cli_options import (
     Command,
+    Place,
     When,
     connect,
     connecting,
@@ -48,6 +49,17 @@ class TestWhen:
     def test_what_is_none(self, typed):
         with pytest.raises(click.BadParameter):
             When("earliest").convert(typed, None, None)
+
+
+class TestPlace:
+    def test_a_path(self, tmp_path):
+        assert Place().convert(str(tmp_path / "x"), None, None) == str(tmp_path / "x")
+        assert Place().convert("~/x", None, None) == str(Path.home() / "x")
+
+    @pytest.mark.parametrize("value", ["", "a\0b"])
+    def test_what_is_none(self, value):
+        with pytest.raises(click.BadParameter):
+            Place().convert(value, None, None)
 
 
 @pytest.fixture
@@ -144,8 +156,11 @@ class TestConnecting:
         [
             ("", ["--profile", "mine"], 'no profile "mine"'),
             ("port = 99999", [], "99999"),
-            ("options = 1", [], "options is a table"),
+            ("options = 1", [], '"options" must be a table'),
+            ("[options]\nsession.timeout.ms = 1", [], 'as "session...."'),
             ("nonsense", [], "is no TOML"),
+            ("authfile = 5", [], '"authfile" must be text'),
+            ('ssl-ca-location = ""', [], "it is empty"),
             ("", ["--option", "sasl.password"], "'sasl.password' is not NAME=VALUE"),
         ],
     )
@@ -202,14 +217,14 @@ def usual():
     noted = []
     before = {
         number: signal.signal(number, lambda number, _frame: noted.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
     yield noted
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_has_its_usual_effect(usual, first, second):
     client, went_on = Stoppable(), []
@@ -233,6 +248,17 @@ def test_it_is_told(usual, capsys):
     with ending_well(Stoppable().stop, "ending"):
         signal.raise_signal(signal.SIGTERM)
     assert capsys.readouterr() == ("", "ending\n")
+
+
+def test_without_a_terminal_to_tell_it_to(usual, monkeypatch):
+    def echo(*_args, **_more):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(click, "echo", echo)
+    client = Stoppable()
+    with ending_well(client.stop, "ending"):
+        signal.raise_signal(signal.SIGHUP)
+    assert client.stopped == 1
 
 
 def test_an_ignored_signal_stays_ignored(usual):

@@ -28,6 +28,7 @@ from igwn_style_client.errors import (
     DecodeError,
     NotConnected,
     PublishError,
+    SettingsRefused,
 )
 from igwn_style_client.watermark import Watermark
 
@@ -188,7 +189,7 @@ WRONG_VALUES = [
     ("listen_retries", "at least 0", [-1]),
     ("retry_wait", "at least 0", [-1, -0.1, float("nan")]),
     ("queue_bytes", "at least 1", [0, -1]),
-    ("publish_timeout", "", [0, -1, 0.0, float("nan"), float("inf")]),
+    ("publish_timeout", "", [0, -1, 0.0, 1e300, 2_000_001, float("nan"), float("inf")]),
     ("group", "letters, digits, '.', '_' and '-' are allowed", ["", "a b", "a,b", "a/b"]),
     ("server", "kafka://", ["", "https://kafka.scimma.org/", "a b", "kafka://"]),
     ("start_at", '"latest" or "earliest"', ["newest", ""]),
@@ -249,7 +250,23 @@ def test_options_that_would_break_the_promise_are_refused_by_name(option, value)
         client(noauth=True, options={option: value, "session.timeout.ms": 6000})
 
 
-@pytest.mark.parametrize("option", ["session.timeout.ms", "heartbeat.interval.ms"])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("sesion.timeout.ms", 6000),
+        ("linger.ms", "long"),
+        ("session.timeout.ms", 0),
+        ("security.protocol", "TELEPATHY"),
+        ("fetch.no.such.setting", 1),
+    ],
+)
+def test_options_that_librdkafka_does_not_take_are_refused_at_once(option, value):
+    with pytest.raises(SettingsRefused, match=option) as caught:
+        client(noauth=True, options={"client.id": "x", option: value})
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize("option", ["session.timeout.ms", "heartbeat.interval.ms", "stall.seconds"])
 def test_options_that_are_the_users(option):
     options = {option: 6000, "max.poll.interval.ms": 60_000}
     made = client(noauth=True, options=options)
@@ -640,6 +657,8 @@ def test_listening_twice_at_once_is_refused():
         ({"attempts": 0}, ValueError, '"attempts" must be at least 1, not 0'),
         ({"attempts": 1.5}, TypeError, '"attempts" must be int, not float'),
         ({"key": "superevent_id"}, TypeError, '"key" must be a function of the alert'),
+        ({"count": 0}, ValueError, '"count" must be at least 1'),
+        ({"count": True}, TypeError, '"count" must be int or None, not bool'),
         ({"on_failure": "skip"}, ValueError, '"on_failure" must be "raise" or "set_aside"'),
         ({"on_failure": None}, ValueError, '"on_failure" must be "raise" or "set_aside"'),
     ],

@@ -163,6 +163,14 @@ def test_an_authfile_may_hold_several(home):
     assert [one.username for one in look(authfile=path)] == ["one", "two"]
 
 
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-1", "plain", ""])
+def test_a_mechanism_that_nobody_knows(home, mechanism):
+    path = write(home / "mine.toml", TOML.format("one") + f'mechanism = "{mechanism}"\n')
+    error = refused(authfile=path)
+    assert str(error).startswith(f"{path}: its mechanism is none that is known here")
+    assert SECRET not in str(error)
+
+
 def test_the_old_form_of_one_table(home):
     path = write(home / "mine.toml", TOML.format("one").replace("[[auth]]", "[auth]"))
     assert name(look(authfile=path)) == "one"

@@ -1,5 +1,6 @@
 """alert -> callback -> finished."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -224,6 +225,14 @@ def test_an_async_callback_is_awaited(callback):
         assert adapt(callback, run)(ALERT) == CALLED
 
 
+def test_an_async_callback_is_awaited_where_a_loop_runs_as_in_a_notebook():
+    async def cell():
+        with elsewhere(asynchronous, 1) as (run, _):
+            return adapt(asynchronous, run)(ALERT)
+
+    assert asyncio.run(cell()) == CALLED
+
+
 @pytest.mark.parametrize("callback", [plain, Callbacks(), partial(plain), Record, dict, print])
 def test_a_plain_callback_is_not(callback):
     assert not is_async(callback)
@@ -365,7 +374,7 @@ def test_any_batch_size_delivers_the_same(batch_size, partitions):
     seen = []
     run(source, lambda alert: seen.append(alert.offset), batch_size)
     assert seen == list(range(len(partitions)))
-    assert {most for most, _ in source.asked} == {max(batch_size, 500)}
+    assert {most for most, _ in source.asked} == {max(batch_size, 100)}
     assert [mark.unfinished for mark in source.watermarks] == [0, 0, 0]
     # One store a batch, with each partition once.
     assert len(source.stored) == (1 if partitions else 0)
@@ -383,6 +392,45 @@ def test_nothing_taken_is_nothing_stored():
     source = ListSource()
     run(source, lambda alert: None)
     assert source.stored == []
+
+
+# So many, and no more
+
+
+@pytest.mark.parametrize("batch_size", [1, 500])
+@pytest.mark.parametrize("rules", [{}, {"apart": True}])
+def test_it_ends_after_so_many_that_were_delivered_or_set_aside(batch_size, rules):
+    def decode(message):
+        if message.offset() == 1:
+            raise DecodeError("json", "it is none")
+
+    def call(alert):
+        alert.payload  # noqa: B018
+        if alert.offset == 2:
+            raise Unhappy
+
+    source, aside = ListSource(*range(9), decode=decode), []
+    rules |= {"store_failed": lambda alert, why: aside.append(alert.offset)}
+    rules |= {"store_unreadable": rules["store_failed"], "count": 3}
+    counters = Counters()
+    Delivery(source, call, threading.Event(), Rules(batch_size, **rules), counters).run()
+    assert (counters.delivered["superevent"], aside) == (1, [1, 2])
+    assert source.marks == [3]
+
+
+@pytest.mark.parametrize("count", [1, 4, 6])
+def test_what_runs_when_so_many_are_done_finishes_too(count):
+    source = ListSource(partitions=2)
+    for offset in range(6):
+        source.add(offset, offset % 2)
+    seen = []
+    Delivery(
+        source,
+        lambda alert: seen.append(alert.offset),
+        threading.Event(),
+        Rules(workers=2, count=count),
+    ).run()
+    assert count <= len(seen) <= count + 1
 
 
 # A callback that raises
@@ -959,7 +1007,7 @@ def test_workers_that_have_enough_to_do_get_no_more():
             seen.append(too_many.wait(0.5))
             done.wait(10)  # before one goes on, and makes room
 
-    run(source, call, workers=2)
+    run(source, call, 500, workers=2)
     assert seen == [False, False]
     assert too_many.is_set()  # and then they do
 

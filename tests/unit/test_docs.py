@@ -17,7 +17,7 @@ import click
 import pytest
 
 import igwn_style_client
-from igwn_style_client import client, errors
+from igwn_style_client import client, errors, settings
 from igwn_style_client.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -79,6 +79,18 @@ def test_no_dependency_is_described_that_is_none():
         re.findall(r"^   \* - \*\*([\w-]+)\*\*", page("dependencies.rst"), re.MULTILINE)
     )
     assert described == declared() | imported()
+
+
+def test_the_floors_are_those_that_are_declared():
+    text = page("dependencies.rst")
+    floors = {
+        name: floor
+        for name, floor in re.findall(r"\*\*([\w-]+)\*\* ≥ ([\d.]+)", text)
+        if name in declared()
+    }
+    assert {"hop-client", "confluent-kafka"} <= floors.keys()
+    setup = (ROOT / "setup.cfg").read_text()
+    assert floors == dict(re.findall(r"^    ([\w-]+) >= ([\d.]+)$", setup, re.MULTILINE))
 
 
 def test_every_room_has_its_sentence():
@@ -161,6 +173,12 @@ def test_every_keyword_has_its_setting():
     keywords = set(inspect.signature(client).parameters)
     assert {"server", "consumer_group", "options"} <= keywords
     assert missing(keywords, page("settings.rst")) == []
+
+
+def test_every_option_that_is_refused_is_named():
+    assert {"group.id", "auto.offset.reset"} <= settings.REFUSED
+    refused = page("settings.rst").partition("so they are refused:")[2].partition("\n\n")[0]
+    assert set(re.findall(r"``([\w.]+)``", refused)) == settings.REFUSED
 
 
 def test_every_variable_of_the_environment_has_its_setting():

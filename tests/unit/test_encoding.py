@@ -107,12 +107,13 @@ XML = """<?xml version="1.0" encoding="UTF-8"?>
     ],
 )
 def test_files(content, format, messages):
-    assert list(messages_in(BytesIO(content), format)) == messages
+    assert [message for _, message in messages_in(BytesIO(content), format)] == messages
 
 
 @pytest.mark.parametrize("format", ["auto", "voevent"])
 def test_a_voevent(format):
-    [message] = messages_in(BytesIO(XML.encode()), format)
+    [(line, message)] = messages_in(BytesIO(XML.encode()), format)
+    assert line is None
     assert isinstance(message, VOEvent)
     assert message.ivorn == "ivo://gwnet/S1#1"
 
@@ -146,4 +147,10 @@ class Endless:
 
 @pytest.mark.parametrize("format", ["auto", "jsonl"])
 def test_lines_are_read_one_by_one(format):
-    assert list(islice(messages_in(Endless(), format), 3)) == [{"a": 1}] * 3
+    first = [(number, {"a": 1}) for number in (1, 2, 3)]
+    assert list(islice(messages_in(Endless(), format), 3)) == first
+
+
+def test_empty_lines_count():
+    lines = b"\n[1]\n\n \n[2]\n"
+    assert list(messages_in(BytesIO(lines))) == [(2, [1]), (5, [2])]

@@ -18,6 +18,7 @@ from igwn_style_client.errors import (
     DecodeError,
     NotConnected,
     PublishError,
+    SettingsRefused,
     StreamError,
     TopicNotFound,
     from_kafka,
@@ -42,6 +43,7 @@ NUMBERS = sorted({*CODES.values(), *range(-250, 250), 9999, -9999})
         (BrokerUnreachable, (StreamError, KafkaException)),
         (AuthenticationError, (StreamError, KafkaException)),
         (AuthorizationError, (StreamError, KafkaException)),
+        (SettingsRefused, (StreamError, KafkaException, ValueError)),
         (TopicNotFound, (StreamError, KafkaException)),
         (PublishError, (ClientError,)),
         (NotConnected, (ClientError, RuntimeError)),
@@ -219,3 +221,8 @@ def test_what_utf8_cannot_hold_does_not_reach_a_log():
     error = DecodeError("external", "nothing at http://\ud800/")
     assert str(error) == "the message cannot be read as external: nothing at http://\\ud800/"
     assert error.reason.encode()
+
+
+def test_what_others_sent_moves_no_cursor():
+    error = DecodeError("json", "\x1b[2J\x9b\n\ud800 é \u202e")
+    assert error.reason == r"\x1b[2J\x9b\n\ud800 é \u202e"

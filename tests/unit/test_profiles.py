@@ -1,10 +1,13 @@
 """Connections that the user has given names to."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from igwn_style_client import profiles
 
-KNOWN = ("server", "group", "consumer_group", "options")
+KNOWN = {"server": str, "group": str, "consumer_group": str, "port": int, "noauth": bool,
+         "options": Mapping}  # fmt: skip
 
 
 @pytest.fixture
@@ -48,8 +51,15 @@ def test_a_profile_over_what_always_holds(write):
         ("group =", "is no TOML"),
         ("group", "is no TOML"),
         ('grup = "gracedb"', '"grup" cannot be set; is group meant'),
-        ("x = 1", "consumer-group, group, options, server can"),
+        ("x = 1", "consumer-group, group, noauth, options, port, server can"),
         ('password = "secret"', '"password" cannot be set'),
+        ("port = [1]", '"port" must be a whole number'),
+        ("port = true", '"port" must be a whole number'),
+        ("port = 1.5", '"port" must be a whole number'),
+        ('noauth = "secret"', '"noauth" must be true or false'),
+        ("noauth = 1", '"noauth" must be true or false'),
+        ('server = ["a", "b"]', '"server" must be text'),
+        ('options = "secret"', '"options" must be a table'),
         ("profiles = 1", "begins with the line"),
         ("[profiles]\nplayground = 1", "begins with the line"),
         ("[profiles.playground]\nsever = 1", "is server meant"),

@@ -338,5 +338,5 @@ class TestCommand:
     def test_a_folder_that_is_a_file(self, web, capsys, tmp_path):
         (tmp_path / "file").touch()
         status, _, errors = self.run(web, capsys, tmp_path / "file")
-        assert status == 1
-        assert "cannot write into" in errors
+        assert status == 2
+        assert "is a file" in errors

@@ -13,6 +13,7 @@ from igwn_style_client import (
     AuthorizationError,
     BrokerUnreachable,
     CredentialError,
+    SettingsRefused,
     StreamError,
     TopicNotFound,
 )
@@ -217,9 +218,11 @@ def test_rights():
 
 def test_settings_that_librdkafka_does_not_take():
     error = KafkaError(KafkaError._INVALID_ARG, 'No such configuration property: "a.b"')
-    assert type(trouble().settings_refused(error)) is StreamError
+    assert type(trouble().settings_refused(error)) is SettingsRefused
     error = KafkaError(KafkaError._INVALID_ARG, "Failed: ssl.ca.location failed: error:0: no")
-    assert type(trouble().settings_refused(error)) is StreamError
+    assert type(trouble().settings_refused(error)) is SettingsRefused
+    no_threads = KafkaError(KafkaError._CRIT_SYS_RESOURCE, "Unable to create thread")
+    assert type(trouble().settings_refused(no_threads)) is StreamError
     refused = trouble(options={"ssl.ca.location": "/ca.pem"}).settings_refused(error)
     assert type(refused) is CredentialError
     assert "/ca.pem" in str(refused)
