@@ -4,10 +4,11 @@
 >>> alerts = client(group="gracedb-playground", noauth=True)
 """
 
+import importlib
+import typing
+
 from ._version import __version__
 from .alert import Alert
-from .archive import Archive
-from .broker import EmbeddedBroker
 from .client import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_BATCH_TIMEOUT,
@@ -19,7 +20,6 @@ from .client import (
     IGWNAlertClient,
     client,
 )
-from .doctor import Check
 from .errors import (
     ArchiveError,
     ArchiveFull,
@@ -38,9 +38,36 @@ from .errors import (
     TopicNotFound,
 )
 from .health import Health
-from .receipts import Receipt, Unconfirmed
-from .replaying import replay
-from .simulation import simulate
+
+if typing.TYPE_CHECKING:
+    from .archive import Archive
+    from .broker import EmbeddedBroker
+    from .doctor import Check
+    from .receipts import Receipt, Unconfirmed
+    from .replaying import replay
+    from .simulation import simulate
+else:
+    # What a listener does without is imported when its name is first asked for.
+    _ROOMS = {
+        "Archive": "archive",
+        "Check": "doctor",
+        "EmbeddedBroker": "broker",
+        "Receipt": "receipts",
+        "Unconfirmed": "receipts",
+        "replay": "replaying",
+        "simulate": "simulation",
+    }
+
+    def __getattr__(name):
+        if name not in _ROOMS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f".{_ROOMS[name]}", __name__), name)
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *_ROOMS})
+
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",

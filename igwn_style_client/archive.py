@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import sqlite3
 import threading
 import time
@@ -27,12 +26,10 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from .alert import Alert, Message
 from .errors import ArchiveError, ArchiveFull
 
-__all__ = ["Archive", "default_path"]
+__all__ = ["Archive"]
 
 _APPLICATION = 0x69677363  # "igsc"
 _VERSION = 1
@@ -408,26 +405,6 @@ class _Stored:
 
     def value(self) -> Any:
         return self._row["raw"]
-
-
-def default_path(server: str, consumer_group: str | None) -> Path:
-    """Where a listener sets alerts aside by default: a file per server and consumer group.
-
-    The user's state folder is ``$XDG_STATE_HOME``, else ``~/.local/state`` or, on macOS,
-    ``~/Library/Application Support``.  The folder is not made.
-
-    Parameters
-    ----------
-    server
-        Its address or addresses, written in the same way each time.
-    consumer_group
-        Kafka's group; None for a listener without one.
-    """
-    names = (server, consumer_group or "")
-    readable = "-".join(re.sub(r"[^\w.]+", "_", name, flags=re.ASCII)[:60] for name in names)
-    digest = hashlib.blake2b(json.dumps(names).encode(), digest_size=4).hexdigest()
-    folder = platformdirs.user_state_path("igwn-style-client", appauthor=False)
-    return folder / f"set-aside-{readable}-{digest}.db"
 
 
 @contextmanager

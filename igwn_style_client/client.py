@@ -15,30 +15,32 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import hop
 from adc.kafka import parse_kafka_url
 from hop.auth import Auth
 
-from . import credentials, doctor, igwn, settings
+from . import credentials, igwn, settings
 from .alert import Alert
 from .arguments import DEFAULT_PORT, check, check_start_at, parse_server, topic_names
-from .connection import Connection
 from .delivery import Callback
-from .doctor import Check
 from .errors import NotConnected, PublishError, StreamError, TopicNotFound
 from .health import Health
 from .inquiry import Inquiry
 from .listening import Listening, Manner, SetAside, set_aside_path
-from .publishing import Session, together
 from .reader import Reader, StartAt
-from .receipts import Receipt, receipts_for
 from .retry import RetryPolicy
 from .rights import may_read
 from .signals import end_in_order
 from .topics import existing
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .doctor import Check
+    from .publishing import Session
+    from .receipts import Receipt
 
 __all__ = [
     "DEFAULT_BATCH_SIZE",
@@ -463,6 +465,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             Alerts that were queued before for this topic have failed since, the queue stayed full,
             or `msg` is too large.  `msg` was not queued; it is the last in `unconfirmed`.
         """
+        from .receipts import receipts_for
+
         report = None if on_delivery is None else receipts_for(topic, on_delivery)
         given = _given(headers, key, test, report)
         self._session(topic).write(msg, **given)
@@ -543,6 +547,9 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         TypeError, ValueError
             `msg` cannot be encoded; says where in it.  Nothing was sent.
         """
+        from .publishing import Session
+        from .receipts import Receipt
+
         # Sessions of its own, so that each thread waits for its own alerts; the connection
         # behind them is kept.
         names = topic_names(topic)
@@ -642,6 +649,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         CredentialError
             No credential fits the broker, or more than one.
         """
+        from . import doctor  # who listens or publishes does without
+
         check(timeout, "timeout", (int, float), least=0.001)
         names = [] if topic is None else topic_names(topic)
         credential = self._credential(self._brokers, self._user)
@@ -714,6 +723,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         user, brokers, topics = parse_kafka_url(url)
         credential = self._credential(brokers, user)
         if mode == "w":
+            from .publishing import Session  # who only listens does without
+
             seconds = produce_timeout.total_seconds() if produce_timeout else self.publish_timeout
             return Session(self._connection(brokers, credential, seconds), topics or [])
         if mode != "r":
@@ -768,6 +779,8 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         return RetryPolicy(None if retries is None else retries + 1, self.retry_wait)
 
     def _connection(self, brokers: Sequence[str], auth: Auth | None, seconds: float) -> Connection:
+        from .connection import Connection
+
         with self._connecting:
             key = (*brokers, auth.username if auth else "", f"{seconds:g}")
             if key not in self._connections:
@@ -824,6 +837,8 @@ def _each(calls: Iterable[Callable[[], object]]) -> None:
             others.append(error)
     interrupts = [error for error in others if not isinstance(error, Exception)]
     if failures and not interrupts:
+        from .publishing import together
+
         for other in others:
             log.error("beside alerts that are not confirmed", exc_info=other)
         raise together(failures)

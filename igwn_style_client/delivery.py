@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 Callback = Callable[..., Any]
 
 # How long one look for new alerts may last, and so how soon a stop is seen.
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.2
 # What is there is taken together, at least so many at once: it costs no latency, and an alert that
 # is taken alone costs twice the time.
 _BATCH = 100

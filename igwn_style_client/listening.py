@@ -9,19 +9,23 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from . import settings
 from .alert import Alert
-from .archive import Archive, default_path
 from .arguments import check
 from .delivery import Callback, Delivery, Rules, adapt, elsewhere
 from .health import Counters
+from .places import default_path
 from .reader import Reader
 from .retry import RetryPolicy
 from .signals import finishing_first
+
+if TYPE_CHECKING:
+    from .archive import Archive
 
 __all__ = ["ListenState", "Listening", "Manner", "SetAside", "set_aside_path"]
 
@@ -37,8 +41,7 @@ _TO_COME = 1.0
 _SET_ASIDE_CEILING = 2**30
 
 
-@dataclass(frozen=True, slots=True)
-class Manner:
+class Manner(NamedTuple):
     """How a client listens, as its keywords say.
 
     Attributes
@@ -55,7 +58,7 @@ class Manner:
     batch_size: int = 1
     retry_wait: float = 0.1
     queue_bytes: int = 64 * 2**20
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = MappingProxyType({})
 
 
 class Listening:
@@ -153,11 +156,13 @@ class Listening:
                 yield None, None
                 return
             store = None
-            if manner.set_aside is not False:
-                archive = stack.enter_context(_archive(manner))
-                log.info("what cannot be delivered is set aside in %s", archive.path)
-                store = archive.store
-                stack.callback(self._tell, archive.path, self.counters.set_aside)
+            path = set_aside_path(manner)
+            if path is not None:
+                aside = _Aside(path, named=manner.set_aside is not None)
+                stack.callback(aside.close)
+                log.info("what cannot be delivered is set aside in %s", aside.path)
+                store = aside.store
+                stack.callback(self._tell, aside.path, self.counters.set_aside)
             yield stack.enter_context(open_stream()), store
 
     def _tell(self, path: os.PathLike[str], before: int) -> None:
@@ -171,13 +176,34 @@ class Listening:
         self.state.stop(self.stopping)
 
 
-def _archive(manner: Manner) -> Archive:
-    if isinstance(manner.set_aside, (str, os.PathLike)):
-        return Archive(manner.set_aside, ceiling=_SET_ASIDE_CEILING).open()
-    # Made when something is set aside, so that a listener needs no place to write until then.
-    path = set_aside_path(manner)
-    assert path is not None  # noqa: S101  # `streaming` has looked
-    return Archive(path, ceiling=_SET_ASIDE_CEILING, make_folder=True)
+class _Aside:
+    """The archive of what cannot be delivered.
+
+    One whose path the user has named is opened at once, so that a wrong path is noticed.  Otherwise
+    a listener needs no place to write until something is set aside, and no SQLite in its memory.
+    """
+
+    def __init__(self, path: Path, named: bool) -> None:
+        self.path = path.absolute()
+        self._named = named
+        if named:
+            self._archive.open()
+
+    @cached_property
+    def _archive(self) -> Archive:
+        # Should two lanes come here at once, each has its own, and they share the file.
+        from .archive import Archive
+
+        return Archive(self.path, ceiling=_SET_ASIDE_CEILING, make_folder=not self._named)
+
+    def store(self, alert: Alert, reason: str) -> None:
+        """Set an alert aside; when this returns, it is on the disk."""
+        self._archive.store(alert, reason)
+
+    def close(self) -> None:
+        """Close the file, where it was opened."""
+        if "_archive" in vars(self):
+            self._archive.close()
 
 
 def set_aside_path(manner: Manner) -> Path | None:

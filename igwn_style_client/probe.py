@@ -10,8 +10,7 @@ import socket
 import ssl
 import threading
 import time
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 __all__ = ["Finding", "look"]
 
@@ -45,8 +44,7 @@ _CERTIFICATE: dict[int, Step] = {
 _ANY_TIME = 0x200000
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """How far a connection came, and why no further.
 
     Attributes

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial, wraps
@@ -66,7 +66,8 @@ _AT_ONCE_BYTES = 4 * 2**20
 _FIRST = 100
 _COMMIT_AGAIN_SECONDS = 0.5
 _KEEPER_SECONDS = 1.0
-_COUNT_SECONDS = 1.0
+# Not at every look for alerts: what is done only now and then is done with cold caches.
+_LOOK_AFTER_SECONDS = 1.0
 # How long a consumer that is given up may take to leave its group before it does so behind us.
 _RETIRE_SECONDS = 2.0
 _CLOSE_SECONDS = 10.0
@@ -268,7 +269,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._open_at = 0.0
         self._contact = time.monotonic()
         self._looked = 0.0
-        self._counted = 0.0
+        self._looked_after = 0.0
 
         self._baton = threading.Lock()
         self._away_since: float | None = None
@@ -567,16 +568,19 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
 
     def _look_after(self, now: float, busy: bool) -> None:
         """Notice what happens to topics and brokers, also while there is plenty to deliver."""
+        if now - self._looked_after < _LOOK_AFTER_SECONDS:
+            return
+        self._looked_after = now
         assert self._identities is not None  # noqa: S101  # `_open` made it
         for topic in self._identities.made_anew(self._topics):
             if self._forget_the_old(topic):
                 self._identities.accept(topic)
+        if not self._grouped:
+            self._look_for_new(self._identities.partitions)
         if now - self._looked > (2 if busy else 1) * self._look_seconds():
             self._look_around(now)
-        if now - self._counted > _COUNT_SECONDS:
-            self._counted = now
-            marks = {partition: watermark.mark for partition, watermark in self._live.items()}
-            self._counters.lag = positions.lag(self._kafka, marks)
+        marks = {partition: watermark.mark for partition, watermark in self._live.items()}
+        self._counters.lag = positions.lag(self._kafka, marks)
 
     def _alerts(self, messages: Sequence[Message]) -> list[Alert]:
         # The hottest lines: what a partition's alerts have in common is looked up once.
@@ -831,11 +835,15 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         return listening and not self._backlog and self._live.keys() <= self._ended
 
     def _look_seconds(self) -> float:
-        """How often to look: a group is told of new partitions, but not of topics it may want."""
-        return min(30.0 if self._grouped and self.wants is None else 5.0, self._stall / 3)
+        """How often to ask for all topics there are: often only if more of them may be wanted.
+
+        Of new partitions of ours a group is told, and `Identities` asks for them.
+        """
+        often = self.wants is not None or self._counters.state == "waiting"
+        return min(5.0 if often else 30.0, self._stall / 3)
 
     def _look_around(self, now: float) -> None:
-        """See whether somebody answers, and without a group, what there is to read."""
+        """See whether somebody answers, and what there is to read."""
         self._looked = now
         try:
             existing = on_broker.existing(self._kafka.list_topics(timeout=1.0))
@@ -851,7 +859,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         if self._add_wanted(existing) and self._grouped:
             self._join(self._kafka, ())
         if not self._grouped:
-            self._look_for_new(existing)
+            self._look_for_new({name: topic.partitions for name, topic in existing.items()})
 
     def _add_wanted(self, existing: Collection[str]) -> list[str]:
         """Add topics that have appeared, and return them."""
@@ -861,12 +869,11 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             self._topics += new
         return new
 
-    def _look_for_new(self, existing: Mapping[str, Any]) -> None:
+    def _look_for_new(self, partitions: Mapping[str, Iterable[int]]) -> None:
         new = {
             (topic, number)
             for topic in self._topics
-            if topic in existing
-            for number in existing[topic].partitions
+            for number in partitions.get(topic, ())
             if (topic, number) not in self._live
         }
         if new:
@@ -931,7 +938,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
 
     def _keep(self) -> None:
         """Poll while the thread that takes alerts is away in a callback."""
-        while not self._closed.wait(_KEEPER_SECONDS / 2):
+        while not self._closed.wait(_KEEPER_SECONDS):
             since = self._away_since
             if since is None or time.monotonic() - since < _KEEPER_SECONDS:
                 continue

@@ -6,15 +6,15 @@ import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NoAnswer
-from difflib import get_close_matches
 from typing import Any
 
 from .inquiry import Inquiry
 
 __all__ = ["Identities", "brokers", "existing", "not_there"]
 
-# How soon a topic that was made anew is noticed; what was read of it until then comes again.
-_ASK_SECONDS = 5.0
+# How soon a topic that was made anew is noticed, with a second for whoever asks us to come by;
+# what was read of it until then comes again.
+_ASK_SECONDS = 4.0
 # What a broker says that knows no identities.
 _NONE = "AAAAAAAAAAAAAAAAAAAAAA"
 
@@ -39,6 +39,8 @@ class Identities:
         self._ask_at = 0.0
         self._known: dict[str, str] = {}
         self._found: dict[str, str] = {}
+        #: The partitions of the topics, as far as the last question has been answered.
+        self.partitions: dict[str, list[int]] = {}
 
     def made_anew(self, topics: Collection[str], wait: float = 0.0) -> list[str]:
         """Return those of the topics that are others than before, until `accept` is called.
@@ -50,6 +52,7 @@ class Identities:
             self._take_answers(0.0)
             self._ask_at = now + _ASK_SECONDS
             self._asked = self._inquiry.topics(topics)
+            self.partitions = {}
         self._take_answers(wait)
         return [topic for topic, one in self._found.items() if one != self._known[topic]]
 
@@ -57,13 +60,15 @@ class Identities:
         end = time.monotonic() + wait
         for topic, answer in list(self._asked.items()):
             try:
-                identity = str(answer.result(max(0.0, end - time.monotonic())).topic_id)
+                found = answer.result(max(0.0, end - time.monotonic()))
             except NoAnswer:
                 continue
             except Exception:  # it is away, or the broker is: the next answer counts
                 del self._asked[topic]
                 continue
             del self._asked[topic]
+            self.partitions[topic] = [one.id for one in found.partitions]
+            identity = str(found.topic_id)
             if identity != _NONE:
                 self._known.setdefault(topic, identity)
                 self._found[topic] = identity
@@ -86,6 +91,8 @@ def brokers(metadata: Any) -> list[str]:
 
 def not_there(topics: Sequence[str], existing: Collection[str], where: str) -> str:
     """Say that topics do not exist, and which names are near."""
+    from difflib import get_close_matches  # a listener does without, unless there is a mistake
+
     names = ", ".join(f'"{topic}"' for topic in topics)
     verb = "does" if len(topics) == 1 else "do"
     prefixes = tuple({topic.partition(".")[0] + "." for topic in topics})

@@ -18,15 +18,11 @@ PACKAGE = Path(igwn_style_client.__file__).parent
 ROOMS = sorted(path.stem for path in PACKAGE.glob("[!_]*.py"))
 
 
-def is_submodule(value):
-    return isinstance(value, ModuleType) and value.__name__.startswith("igwn_style_client.")
-
-
 def test_all_is_the_namespace():
     names = {
         name
-        for name, value in vars(igwn_style_client).items()
-        if not name.startswith("_") and not is_submodule(value)
+        for name in dir(igwn_style_client)
+        if not name.startswith("_") and not isinstance(getattr(igwn_style_client, name), ModuleType)
     }
     assert set(igwn_style_client.__all__) == names | {"__version__"}
     assert len(igwn_style_client.__all__) == len(set(igwn_style_client.__all__))
@@ -127,7 +123,39 @@ def test_importing_is_silent_and_contacts_nobody(tmp_path):
     assert found == {"events": [], "records": [], "own": 0, "root": True}
 
 
+def printed(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
 def test_a_library_user_does_not_pay_for_the_command_line():
     code = "import sys, igwn_style_client; print(sorted({'click', 'rich'} & sys.modules.keys()))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    assert printed(code) == "[]\n"
+
+
+LATER = ["Archive", "Check", "EmbeddedBroker", "Receipt", "Unconfirmed", "replay", "simulate"]
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_a_name_that_is_imported_later_is_there_from_the_beginning(name):
+    code = f"""
+import pickle, sys, igwn_style_client
+assert {name!r} in dir(igwn_style_client) and {name!r} not in vars(igwn_style_client)
+from igwn_style_client import {name}
+room = sys.modules[{name}.__module__]
+assert room.{name} is igwn_style_client.{name} is pickle.loads(pickle.dumps({name}))
+print(room.__name__)
+"""
+    room = printed(code).strip()
+    assert f"\n{room}\n" not in printed(
+        "import sys, igwn_style_client; print('', *sys.modules, '', sep='\\n')"
+    )
+
+
+def test_a_name_that_is_not_there():
+    with pytest.raises(
+        AttributeError, match="module 'igwn_style_client' has no attribute 'nonsense'"
+    ):
+        igwn_style_client.nonsense  # noqa: B018
+    with pytest.raises(ImportError, match="cannot import name 'nonsense'"):
+        exec("from igwn_style_client import nonsense")

@@ -1,6 +1,5 @@
 """How often, and how long between."""
 
-from dataclasses import FrozenInstanceError
 from itertools import islice
 
 import pytest
@@ -69,5 +68,5 @@ def test_clients_do_not_come_back_in_step():
 def test_a_policy_is_a_value():
     assert RetryPolicy(3) == RetryPolicy(3, 0.1, 60.0, 0.25)
     assert hash(RetryPolicy(3)) == hash(RetryPolicy(3))
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError):
         RetryPolicy().wait = 1.0
