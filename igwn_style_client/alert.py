@@ -31,43 +31,22 @@ class Message(Protocol):
     def value(self) -> Any: ...
 
 
-class _Fields:
-    """An alert that is just being made; see `Alert.received`."""
-
-    __slots__ = (
-        *("topic", "offset", "_message", "_decode", "_watermark"),
-        *("_payload", "_full_name", "_partition", "_time", "_key", "_headers", "_raw", "_id"),
-        *("_sender", "_reason"),
-    )
-
-    topic: str
-    offset: int
-    _message: Message
-    _decode: Callable[[Any], Any]
-    _payload: Any
-    _watermark: Any
-
-
 # In place of a payload that nobody has asked for.
 _UNREAD = object()
-# Passes by __setattr__.
-_keep_payload = _Fields.__dict__["_payload"].__set__
-
 _F = TypeVar("_F")
 
 
 def _at_first_sight(find: Callable[[Any], _F]) -> _F:
     """Make a property that `find` fills in when it is first asked for."""
-    slot = _Fields.__dict__[f"_{find.__name__}"]
-    stored, store = slot.__get__, slot.__set__
+    slot = f"_{find.__name__}"
 
     def look(alert: Any) -> _F:
         try:
-            return stored(alert)  # type: ignore[no-any-return]
+            return getattr(alert, slot)  # type: ignore[no-any-return]
         except AttributeError:
             pass
         found = find(alert)
-        store(alert, found)
+        setattr(alert, slot, found)
         return found
 
     return property(look, doc=find.__doc__)  # type: ignore[return-value]  # what it looks like
@@ -81,12 +60,12 @@ def payload_of(alert: Alert) -> Any:
             payload = alert._decode(alert._message)
         except DecodeError as error:
             raise DecodeError(error.format, error.reason, alert.where) from error
-        _keep_payload(alert, payload)
+        alert._payload = payload
     return payload
 
 
-class Alert(_Fields):
-    """One alert.  Frozen.
+class Alert:
+    """One alert.  Frozen: its public attributes cannot be set.
 
     An alert that was received fills its fields in when they are first asked for: most callbacks
     look at the topic and the payload only, and building everything for each alert costs as much
@@ -121,7 +100,32 @@ class Alert(_Fields):
         The publisher's user name, as it says itself.
     """
 
-    __slots__ = ()
+    __slots__ = (
+        "_decode",
+        "_full_name",
+        "_headers",
+        "_id",
+        "_key",
+        "_message",
+        "_offset",
+        "_partition",
+        "_payload",
+        "_raw",
+        "_reason",
+        "_sender",
+        "_time",
+        "_topic",
+        "_watermark",
+    )
+
+    _decode: Callable[[Any], Any]
+    _message: Message
+    _offset: int
+    _payload: Any
+    _reason: str | None
+    _time: datetime | None
+    _topic: str
+    _watermark: Any
 
     def __init__(
         self,
@@ -139,9 +143,9 @@ class Alert(_Fields):
         pairs = tuple((name, value) for name, value in headers)
         values = (topic, payload, full_name or topic, partition, offset, time, key, pairs, raw)
         for name, value in zip(_FIELDS, values, strict=True):
-            object.__setattr__(self, name if name in _Fields.__dict__ else f"_{name}", value)
-        object.__setattr__(self, "_reason", reason)
-        object.__setattr__(self, "_watermark", None)
+            setattr(self, f"_{name}", value)
+        self._reason = reason
+        self._watermark = None
 
     @classmethod
     def received(
@@ -167,16 +171,24 @@ class Alert(_Fields):
         offset
             If it is known already: asking the message again costs time.
         """
-        # Before they are frozen, fields are set four times as fast; this is done for each alert.
-        alert = _Fields()
+        alert = cls.__new__(cls)
         alert._message = message
-        alert.topic = topic
+        alert._topic = topic
         alert._decode = decode
         alert._payload = _UNREAD
         alert._watermark = watermark
-        alert.offset = message.offset() if offset is None else offset
-        alert.__class__ = cls
-        return alert  # type: ignore[return-value]  # by now it is one
+        alert._offset = message.offset() if offset is None else offset
+        return alert
+
+    @property
+    def topic(self) -> str:
+        """Short name, such as "superevent"."""
+        return self._topic
+
+    @property
+    def offset(self) -> int:
+        """Where in the partition the alert stands."""
+        return self._offset
 
     payload = property(payload_of, doc="What the publisher sent, decoded.")
 
@@ -247,12 +259,6 @@ class Alert(_Fields):
     def size(self) -> int:
         """About how many bytes of memory the alert takes while it waits."""
         return len(self._message.value() or b"") + _OVERHEAD
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"an Alert is frozen: {name!r} cannot be changed")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"an Alert is frozen: {name!r} cannot be deleted")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Alert):

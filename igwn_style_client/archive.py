@@ -289,8 +289,7 @@ class Archive:
 
     def _alert(self, row: sqlite3.Row) -> Alert:
         alert = Alert.received(_Stored(row), row["topic"], self._decode)
-        object.__setattr__(alert, "_time", _datetime(row["time"]))
-        object.__setattr__(alert, "_reason", row["reason"])
+        alert._time, alert._reason = _datetime(row["time"]), row["reason"]
         return alert
 
     def _read(self, query: str, values: dict[str, Any] | None = None) -> list[sqlite3.Row]:

@@ -136,8 +136,8 @@ def adapt(callback: Callback, run: Callable[..., Any] | None = None) -> Callable
     wants_alert = _wants_alert(callback)
     call = callback if run is None else partial(run, callback)
     if wants_alert:
-        return lambda alert: call(topic=alert.topic, payload=payload_of(alert), alert=alert)
-    return lambda alert: call(topic=alert.topic, payload=payload_of(alert))
+        return lambda alert: call(topic=alert._topic, payload=payload_of(alert), alert=alert)
+    return lambda alert: call(topic=alert._topic, payload=payload_of(alert))
 
 
 def _wants_alert(callback: Callback) -> bool:
@@ -368,11 +368,11 @@ class Delivery:
                     outcome = self._failed(alert, error)
                     if outcome is _OPEN:
                         continue
-                watermark.finish(alert.offset)
+                watermark.finish(alert._offset)
                 if counts:
                     self._count()
                 if outcome is is_delivered:
-                    delivered[alert.topic] += 1
+                    delivered[alert._topic] += 1
                 if now() > store_at:
                     del running[me]
                     self._store()
@@ -499,7 +499,7 @@ class Delivery:
                         self._count()
             except BaseException as error:
                 self._park(error)
-            self._finished.append((watermark, alert.offset, alert.topic, size, outcome))
+            self._finished.append((watermark, alert._offset, alert._topic, size, outcome))
         running.pop(me, None)
 
     def _park(self, error: BaseException) -> None:

@@ -204,7 +204,7 @@ class Stored:
 
     def _read(self) -> Alert | None:
         for number, alert in self._items:
-            object.__setattr__(alert, "_watermark", _Place(number, alert))
+            alert._watermark = _Place(number, alert)
             return alert
         return None
 

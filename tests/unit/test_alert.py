@@ -240,14 +240,16 @@ def test_where_it_stands():
 # A value
 
 
-@pytest.mark.parametrize("name", [*NAMES, "_watermark", "anything"])
+@pytest.mark.parametrize("name", [*NAMES, "anything"])
 @pytest.mark.parametrize("make", [received, lambda: Alert("superevent", {"uid": 1})])
 def test_an_alert_is_frozen(make, name):
     alert = make()
-    with pytest.raises(AttributeError, match=f"an Alert is frozen: '{name}' cannot be changed"):
+    before = repr(alert)
+    with pytest.raises(AttributeError, match=name):
         setattr(alert, name, None)
-    with pytest.raises(AttributeError, match=f"an Alert is frozen: '{name}' cannot be deleted"):
+    with pytest.raises(AttributeError, match=name):
         delattr(alert, name)
+    assert repr(alert) == before
 
 
 def test_an_attribute_that_it_has_not():
