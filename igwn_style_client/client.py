@@ -465,9 +465,11 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
             Alerts that were queued before for this topic have failed since, the queue stayed full,
             or `msg` is too large.  `msg` was not queued; it is the last in `unconfirmed`.
         """
-        from .receipts import receipts_for
+        report = None
+        if on_delivery is not None:
+            from .receipts import receipts_for
 
-        report = None if on_delivery is None else receipts_for(topic, on_delivery)
+            report = receipts_for(topic, on_delivery)
         given = _given(headers, key, test, report)
         self._session(topic).write(msg, **given)
 

@@ -263,15 +263,14 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
             self._ask(producer.flush if seconds else producer.poll, seconds)
         except hop.io.confluent_kafka.KafkaException as error:  # only what is fatal is raised here
             self._renew(producer, error.args[0])
-        self._call()
+        if self._calls:
+            self._call()
 
     def call(self, callback: Callable[[], None]) -> None:
         """Let the user's callback be called, as soon as librdkafka may be called again."""
         self._calls.append(callback)
 
     def _call(self) -> None:
-        if not self._calls:
-            return
         me = threading.get_ident()
         if me in self._calling:  # a callback that publishes; the next one comes after it
             return

@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import hop.io
+import msgspec
 
 from .connection import LARGEST, Connection
 from .encoding import encode_json
@@ -41,9 +42,40 @@ _DOUBT_SECONDS = 0.2
 # How long alerts that their topic does not take are waited for; they come back within a second.
 _RETURN_SECONDS = 3.0
 
-# Topic and message, and the headers, key and test that were given.  A plain tuple: thousands of
-# them wait, and Python's garbage collector looks at each just once.
-_Sent: TypeAlias = tuple[str, Any, Any, str | bytes | None, bool | None]
+
+class _Sent(msgspec.Struct, gc=False):
+    """An alert that waits, and what librdkafka calls when it is confirmed or given up.
+
+    Thousands of them wait: of these Python's garbage collector need not look at any, for each is
+    let go of by its report.
+    """
+
+    session: Session
+    number: int
+    callback: Callable[[Any, Any], object] | None
+    topic: str
+    message: Any
+    headers: list[tuple[str, str | bytes]]
+    key: str | bytes | None
+    test: bool
+
+    def __call__(self, error: Any, message: Any) -> None:
+        session = self.session
+        if error is None:
+            session._waiting.pop(self.number, None)
+            session.last = message
+            session._connection.confirmed()
+        else:
+            session._failed_now(self, error)
+        if self.callback is not None:
+            session._connection.call(partial(session._call, self.callback, error, message))
+
+    def told(self) -> Unconfirmed:
+        """Return it as users are told of it."""
+        alert = Unconfirmed((self.topic, self.message))
+        given = {"headers": self.headers or None, "key": self.key, "test": self.test or None}
+        alert.given = {name: value for name, value in given.items() if value is not None}
+        return alert
 
 
 class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
@@ -102,7 +134,7 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         """The topic of each alert that waits, or failed without anybody having been told."""
         with self._lock:
             failed = [sent for sent, _ in self._failed]
-            return [topic for topic, *_ in [*self._waiting.values(), *failed]]
+            return [sent.topic for sent in [*self._waiting.values(), *failed]]
 
     def write(
         self,
@@ -140,7 +172,8 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             raise ValueError("topic: this session has several topics; say which")
         headers = _header_list(headers)
         payload, packed = self._pack(message, headers, test=test)
-        new: _Sent = name, message, headers or None, key, test or None
+        number = next(self._numbers)
+        new = _Sent(self, number, delivery_callback, name, message, headers, key, test)
         connection = self._connection
         connection.serve(0)
         if self._failed or self._raised:
@@ -155,14 +188,12 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         if name not in self._names:
             with self._lock:
                 self._names = self._names | {name}  # a new one, for `flush` reads the old one
-        number = next(self._numbers)
         self._waiting[number] = new
-        report = partial(self._reported, number, delivery_callback)
         try:
             try:
-                connection.write(payload, packed, report, name, key)
+                connection.write(payload, packed, new, name, key)
             except (BufferError, hop.io.confluent_kafka.KafkaException):
-                self._send(partial(connection.write, payload, packed, report, name, key), new)
+                self._send(partial(connection.write, payload, packed, new, name, key), new)
         except BaseException:
             self._waiting.pop(number, None)
             raise
@@ -196,11 +227,11 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
                 connection.serve(0.05)
             except hop.io.confluent_kafka.KafkaException as error:
                 [refusal] = error.args
-                made = kind_of(refusal) is TopicNotFound and connection.has(new[0])
+                made = kind_of(refusal) is TopicNotFound and connection.has(new.topic)
                 if made and time.monotonic() < begun + _RETURN_SECONDS:
                     continue  # it was made since librdkafka looked last
                 why = self._why(new, refusal)
-                raise _unconfirmed([_told(new)], why) from why
+                raise _unconfirmed([new.told()], why) from why
             waited = time.monotonic() - begun
             wrong = connection.wrong(self._names) if waited > _DOUBT_SECONDS else None
             if wrong is None and waited > connection.timeout:
@@ -220,7 +251,7 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         """
         wrong = wrong or self._reason()
         if wrong is not None:
-            raise _unconfirmed([*self._take(), _told(new)], wrong)
+            raise _unconfirmed([*self._take(), new.told()], wrong)
         self._raise()
 
     def _reason(self) -> StreamError | None:
@@ -235,11 +266,11 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         What waits, up to the number `last`, is taken too: it may arrive yet, but nobody can say so.
         """
         with self._lock:
-            taken, self._failed = [_told(sent) for sent, _ in self._failed], []
+            taken, self._failed = [sent.told() for sent, _ in self._failed], []
             for number in [number for number in list(self._waiting) if number <= last]:
                 sent = self._waiting.pop(number, None)
                 if sent is not None:
-                    taken.append(_told(sent))
+                    taken.append(sent.told())
             self._told += len(taken)
         self._connection.untold(self, False)
         return taken
@@ -261,11 +292,10 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             raise raised
 
     def _why(self, sent: _Sent, error: Any) -> StreamError:
-        topic, message, *_ = sent
         if is_too_large(error):
-            payload, packed = self._pack(message, None, False)
-            return self._too_large(topic, self._estimate_message_size(payload, packed))
-        return self._connection.explained(error, topic)
+            payload, packed = self._pack(sent.message, None, False)
+            return self._too_large(sent.topic, self._estimate_message_size(payload, packed))
+        return self._connection.explained(error, sent.topic)
 
     def _limit(self, topic: str, size: int) -> int:
         """Return the size that a message of `size` bytes must not exceed."""
@@ -274,17 +304,17 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
 
     def _offloaded(self, new: _Sent, size: int, payload: bytes, headers: Any, key: Any) -> Any:
         """Leave what is too large for Kafka with the offload server; return what stands for it."""
-        topic, *_ = new
+        topic = new.topic
         connection = self._connection
         server = connection.offload_server
         if not server:
-            raise _unconfirmed([_told(new)], self._too_large(topic, size))
+            raise _unconfirmed([new.told()], self._too_large(topic, size))
         try:
             return offload(server, topic, payload, headers, key, self.auth, connection.timeout)
         except CannotFetch as error:
             kind = AuthorizationError if error.status in (401, 403) else StreamError
             why = self._too_large(topic, size, f"{server} did not take it: {error}", kind)
-            raise _unconfirmed([_told(new)], why) from why
+            raise _unconfirmed([new.told()], why) from why
 
     def _too_large(
         self, topic: str, size: int, what: str = "", kind: type[StreamError] = StreamError
@@ -322,21 +352,14 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
     def _release_producer_for_topic(self, topic: str) -> None:
         self.topics.pop(topic)
 
-    def _reported(self, number: int, callback: Any, error: Any, message: Any) -> None:
-        if error is None:
-            self._waiting.pop(number, None)
-            self.last = message
-            self._connection.confirmed()
-        else:
-            with self._lock:
-                sent = self._waiting.get(number)
-                if sent is not None:
-                    self._failed.append((sent, error))
-                    self._waiting.pop(number)
-            if sent is not None:
-                self._connection.untold(self)
-        if callback is not None:
-            self._connection.call(partial(self._call, callback, error, message))
+    def _failed_now(self, sent: _Sent, error: Any) -> None:
+        with self._lock:
+            is_open = sent.number in self._waiting
+            if is_open:
+                self._failed.append((sent, error))
+                self._waiting.pop(sent.number)
+        if is_open:
+            self._connection.untold(self)
 
     def _call(self, callback: Any, error: Any, message: Any) -> None:
         try:
@@ -439,14 +462,6 @@ def _header_list(headers: Any) -> list[tuple[str, str | bytes]]:
                 f"headers: a name is a str and its value a str or bytes, not {name!r}: {value!r}"
             )
     return given
-
-
-def _told(sent: _Sent) -> Unconfirmed:
-    topic, message, *given = sent
-    alert = Unconfirmed((topic, message))
-    names = zip(("headers", "key", "test"), given, strict=True)
-    alert.given = {name: value for name, value in names if value is not None}
-    return alert
 
 
 def _unconfirmed(alerts: Sequence[tuple[str, Any]], cause: StreamError) -> PublishError:

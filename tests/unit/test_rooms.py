@@ -108,7 +108,7 @@ DOORS = {
         "reader",
         "trouble",
     },
-    "msgspec": {"igwn"},
+    "msgspec": {"igwn", "publishing"},
     "platformdirs": {"places"},
     "requests": {"fetching"},
     "rich": COMMANDS,
