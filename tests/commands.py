@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,9 +18,11 @@ from igwn_style_client import Archive, client
 from igwn_style_client.simulation import TOPICS
 from tests.waiting import wait_until
 
-# SIGINT is ignored in what a shell puts into the background, and children inherit that.
+# SIGINT is ignored in what a shell puts into the background, SIGHUP under nohup, and children
+# inherit that.
 START = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL);"
     "from igwn_style_client.cli import main; main()"
 )
 SECONDS = 90
@@ -75,12 +77,14 @@ class Cli:
 
     @contextmanager
     def ending(self, process):
-        """Whatever happens, the process ends with the block."""
+        """Whatever happens, the process ends with the block, and what it has started."""
         try:
             yield process
         finally:
+            with suppress(ProcessLookupError):  # it leads no group, or nobody is left of it
+                os.killpg(process.pid, signal.SIGKILL)
             process.kill()
-            process.communicate()
+            process.communicate(timeout=SECONDS)
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def test_a_restart_in_the_middle_of_joining(broker_of_my_own, group, grouped):
     told = keywords(kafka, group, grouped, start_at="earliest")
     for _ in range(2):
         with Listener(["superevent"], **told) as listener:
-            wait_for_line(listener, "listening to 1 topics")
+            wait_for_line(listener, "listening to 1 topic ")
             kafka.kill()
             kafka.start()
             publish(kafka, group, "after")

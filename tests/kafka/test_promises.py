@@ -285,7 +285,7 @@ class TestRow5WhileTheGroupIsSharedOutAnew:
             first = members.start()
             publisher.send(400, do="sleep", **{"for": 0.02})
             second = members.start(wait=False)
-            wait_until(lambda: "listening to 1 topics" in "".join(second.errors), what="a start")
+            wait_until(lambda: "listening to 1 topic " in "".join(second.errors), what="a start")
             time.sleep(delay)
             first.signal(signal.SIGTERM)
             second.signal(signal.SIGTERM)
@@ -308,7 +308,7 @@ class TestRow5EndedWhileItJoins:
         with Members(kafka, group, options={}) as members:
             first = members.start()
             second = members.start(wait=False)
-            wait_until(lambda: "listening to 1 topics" in "".join(second.errors), what="a start")
+            wait_until(lambda: "listening to 1 topic " in "".join(second.errors), what="a start")
             publisher.send(8)
             members.wait_for(publisher.sent)
             time.sleep(delay)
