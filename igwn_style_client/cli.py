@@ -86,7 +86,7 @@ class Commands(click.Group):
                 traceback.print_exception(cause)
             if cause is not error:
                 raise
-            typed = isinstance(error, SettingsRefused)
+            typed = SettingsRefused in (type(error), type(error.__cause__))
             raise (click.UsageError if typed else click.ClickException)(str(error)) from error
 
 

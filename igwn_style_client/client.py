@@ -25,6 +25,9 @@ from hop.auth import Auth
 from . import credentials, igwn, settings
 from .alert import Alert
 from .arguments import DEFAULT_PORT, check, check_start_at, parse_server, topic_names
+
+# Not late: what it does at the program's end comes after all that users have registered later.
+from .connection import Connection
 from .delivery import Callback
 from .errors import NotConnected, PublishError, StreamError, TopicNotFound
 from .health import Health
@@ -37,7 +40,6 @@ from .signals import end_in_order
 from .topics import existing
 
 if TYPE_CHECKING:
-    from .connection import Connection
     from .doctor import Check
     from .publishing import Session
     from .receipts import Receipt
@@ -781,8 +783,6 @@ class client(hop.Stream):  # type: ignore[misc]  # noqa: N801  # the name is igw
         return RetryPolicy(None if retries is None else retries + 1, self.retry_wait)
 
     def _connection(self, brokers: Sequence[str], auth: Auth | None, seconds: float) -> Connection:
-        from .connection import Connection
-
         with self._connecting:
             key = (*brokers, auth.username if auth else "", f"{seconds:g}")
             if key not in self._connections:

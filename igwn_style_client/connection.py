@@ -24,6 +24,7 @@ from hop.auth import Auth
 from . import bearer, offloading
 from .errors import (
     BrokerUnreachable,
+    PublishError,
     StreamError,
     TopicNotFound,
     is_given_up,
@@ -113,7 +114,7 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
 
     Raises
     ------
-    SettingsRefused
+    PublishError
         librdkafka does not take the settings.
     CredentialError
         The credential's command for tokens fails.
@@ -144,7 +145,11 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         try:
             super().__init__(config)
         except hop.io.confluent_kafka.KafkaException as error:  # an unknown setting
-            raise self.trouble.settings_refused(error.args[0]) from error
+            refused = self.trouble.settings_refused(error.args[0])
+            if not isinstance(refused, StreamError):
+                raise refused from error
+            # No ValueError here: that is what a message is refused with.
+            raise PublishError(str(refused)) from refused
         self.brokers = list(brokers)
         self.auth = auth
         self.timeout = timeout

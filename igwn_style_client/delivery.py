@@ -325,7 +325,7 @@ class Delivery:
 
     def _run_here(self) -> None:
         source, most = self._source, max(self._rules.batch_size, _BATCH)
-        while not self._stopping.is_set():
+        while not (self._stopping.is_set() or self._parked):
             alerts = source.take(most, _LOOK_SECONDS)
             if not alerts and self._is_over():
                 return
@@ -369,10 +369,12 @@ class Delivery:
                     if outcome is _OPEN:
                         continue
                 watermark.finish(alert._offset)
-                if counts:
-                    self._count()
                 if outcome is is_delivered:
                     delivered[alert._topic] += 1
+                if counts:
+                    self._count()
+                    if self._parked:
+                        return
                 if now() > store_at:
                     del running[me]
                     self._store()
@@ -420,8 +422,9 @@ class Delivery:
             thread.start()
         most = max(self._rules.batch_size, _BATCH)
         try:
-            while not self._stopping.is_set() and self._failure is None:
+            while not (self._stopping.is_set() or self._parked):
                 self._room.clear()  # before the look whether there is any
+                self._note_finished()
                 if self._is_full():
                     self._room.wait(_LOOK_SECONDS)  # the source's keeper goes on polling meanwhile
                 else:
@@ -542,9 +545,13 @@ class Delivery:
         return _DELIVERED
 
     def _count(self) -> None:
-        """Begin no further alert when so many are dealt with."""
+        """Begin no further alert when so many are dealt with.
+
+        Not by setting the event: a signal handler that sets it too could wait for us for ever.
+        """
         if next(self._dealt_with) == self._rules.count:
-            self._stopping.set()
+            self._parked = True
+            self._room.set()
 
     def _failed(self, alert: Alert, error: Exception) -> _Outcome:
         """Settle what comes of an alert that could not be decoded, or whose callback raised."""

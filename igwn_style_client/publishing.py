@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import os
@@ -114,8 +113,7 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
     def forget(self) -> None:
         """Begin with nothing queued."""
         self._lock = threading.Lock()
-        # Of what is written, and of each flush; one step, for any thread.
-        self._numbers = itertools.count(1)
+        self._written = 0
         # How many that failed somebody has been told of.
         self._told = 0
         # When the first of those that wait, or the one before it, was written.
@@ -172,8 +170,7 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             raise ValueError("topic: this session has several topics; say which")
         headers = _header_list(headers)
         payload, packed = self._pack(message, headers, test=test)
-        number = next(self._numbers)
-        new = _Sent(self, number, delivery_callback, name, message, headers, key, test)
+        new = _Sent(self, 0, delivery_callback, name, message, headers, key, test)
         connection = self._connection
         connection.serve(0)
         if self._failed or self._raised:
@@ -183,12 +180,14 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             if size > self._limit(name, size):
                 placeholder = self._offloaded(new, size, payload, packed, key)
                 payload, packed = super()._pack(placeholder, None, test=test)
-        if not self._waiting:
-            self._since = time.monotonic()
-        if name not in self._names:
-            with self._lock:
+        with self._lock:
+            if not self._waiting:
+                self._since = time.monotonic()
+            self._written += 1
+            new.number = number = self._written
+            self._waiting[number] = new
+            if name not in self._names:
                 self._names = self._names | {name}  # a new one, for `flush` reads the old one
-        self._waiting[number] = new
         try:
             try:
                 connection.write(payload, packed, new, name, key)
@@ -388,7 +387,7 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         end = time.monotonic() + seconds
         connection = self._connection
         connection.begin(seconds, self._since)
-        last = next(self._numbers)  # what other threads write from now on is theirs to wait for
+        last = self._written  # what other threads write from now on is theirs to wait for
         told = self._told
         wrong = None
         doubt_at = time.monotonic() + _DOUBT_SECONDS

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial, wraps
@@ -320,6 +321,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 text = on_broker.not_there(missing, existing, self._names())
                 log.warning("%s; listening to the others", text)
         self._join(self._kafka, found)
+        if self._identities is not None:
+            self._identities.partitions = {}  # what it knows may be older than `found`
         if self._inquiry is None:
             self._inquiry = Inquiry(self.broker_addresses, self.auth, self._conf.options)
             self._identities = on_broker.Identities(self._inquiry)
@@ -576,7 +579,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             if self._forget_the_old(topic):
                 self._identities.accept(topic)
         if not self._grouped:
-            self._look_for_new(self._identities.partitions)
+            with suppress(KafkaException):  # one that this connection has not heard of yet
+                self._look_for_new(self._identities.partitions)
         if now - self._looked > (2 if busy else 1) * self._look_seconds():
             self._look_around(now)
         marks = {partition: watermark.mark for partition, watermark in self._live.items()}

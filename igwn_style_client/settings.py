@@ -38,8 +38,8 @@ _UNKNOWN = "igwn-style-client"
 # By how they begin: settings that librdkafka warns of where it does not use them.
 _OF_ONE_SIDE = {
     "producer": ("acks", "batch.", "compression.", "delivery.", "linger.", "message.timeout",
-                 "queue.buffering.", "request.required.", "request.timeout", "sticky.",
-                 "transaction"),
+                 "on_delivery", "queue.buffering.", "request.required.", "request.timeout",
+                 "sticky.", "transaction"),
     "consumer": ("check.crcs", "coordinator.", "enable.partition.eof", "fetch.", "group.",
                  "heartbeat.", "isolation.", "max.partition.", "max.poll.", "offset.",
                  "on_commit", "queued.", "session.", "stall."),
@@ -70,7 +70,7 @@ def refuse(options: Mapping[str, Any]) -> None:
                 Producer({**one, _UNKNOWN: ""})
         except KafkaException as error:
             [reason] = error.args
-            if _UNKNOWN not in reason.str():
+            if f'No such configuration property: "{_UNKNOWN}"' not in reason.str():
                 raise SettingsRefused(
                     f'options: librdkafka does not take "{name}": {reason.str().strip()}', reason
                 ) from error

@@ -12,9 +12,9 @@ from .inquiry import Inquiry
 
 __all__ = ["Identities", "brokers", "existing", "not_there"]
 
-# How soon a topic that was made anew is noticed, with a second for whoever asks us to come by;
-# what was read of it until then comes again.
-_ASK_SECONDS = 4.0
+# A topic that was made anew is noticed within five seconds: whoever asks us comes by once a second,
+# to ask and for the answer.  What was read of it until then comes again.
+_ASK_SECONDS = 3.0
 # What a broker says that knows no identities.
 _NONE = "AAAAAAAAAAAAAAAAAAAAAA"
 

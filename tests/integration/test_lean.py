@@ -20,7 +20,7 @@ print(json.dumps([health.delivered, health.set_aside, str(alerts.set_aside_path)
 """
 OF_OTHERS = {
     f"igwn_style_client.{room}"
-    for room in ("connection", "doctor", "publishing", "receipts", "replaying", "simulation")
+    for room in ("doctor", "publishing", "receipts", "replaying", "simulation")
 }
 OF_ARCHIVES = {"sqlite3", "igwn_style_client.archive"}
 

@@ -88,6 +88,35 @@ def test_what_nobody_holds_any_longer_is_sent_at_the_end(broker, group):
     assert published(broker, group, 21) == [*NUMBERS, "after disconnect"]
 
 
+LATE = """
+import atexit, sys, threading
+from igwn_style_client import client
+url, group = sys.argv[1:]
+alerts = client(server=url, noauth=True, group=group)
+"""
+LATEST = {
+    "by a handler of the end": """
+atexit.register(lambda: alerts.publish_to_topic("superevent", "late"))
+alerts.connect("superevent")
+""",
+    "by a thread that goes on": """
+def relay():
+    threading.main_thread().join()
+    alerts.publish("superevent", "late")
+threading.Thread(target=relay).start()
+""",
+}
+
+
+@pytest.mark.parametrize("how", LATEST)
+def test_what_is_published_late_is_sent(how, broker, group):
+    broker.create_topics(f"{group}.superevent")
+    code = [sys.executable, "-W", "ignore", "-c", LATE + LATEST[how], broker.url, group]
+    done = subprocess.run(code, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert published(broker, group, 1) == ["late"]
+
+
 def test_a_handler_of_ones_own_is_left_alone(broker, group):
     broker.create_topics(f"{group}.superevent")
     own = "signal.signal(signal.SIGTERM, lambda *_: os._exit(7))\n"
