@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial, wraps
@@ -579,8 +578,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             if self._forget_the_old(topic):
                 self._identities.accept(topic)
         if not self._grouped:
-            with suppress(KafkaException):  # one that this connection has not heard of yet
-                self._look_for_new(self._identities.partitions)
+            self._look_for_new(self._identities.partitions)
         if now - self._looked > (2 if busy else 1) * self._look_seconds():
             self._look_around(now)
         marks = {partition: watermark.mark for partition, watermark in self._live.items()}
