@@ -9,7 +9,7 @@ from uuid import UUID
 
 from .errors import DecodeError
 
-__all__ = ["Alert", "Headers", "payload_of"]
+__all__ = ["UNREAD", "Alert", "Headers", "payload_of", "size_of"]
 
 Headers = Sequence[tuple[str, bytes | None]]
 
@@ -32,7 +32,7 @@ class Message(Protocol):
 
 
 # In place of a payload that nobody has asked for.
-_UNREAD = object()
+UNREAD = object()
 _F = TypeVar("_F")
 
 
@@ -55,13 +55,18 @@ def _at_first_sight(find: Callable[[Any], _F]) -> _F:
 def payload_of(alert: Alert) -> Any:
     """Return what the publisher sent, decoded; a property's call takes longer than a function's."""
     payload = alert._payload
-    if payload is _UNREAD:
+    if payload is UNREAD:
         try:
             payload = alert._decode(alert._message)
         except DecodeError as error:
-            raise DecodeError(error.format, error.reason, alert.where) from error
+            raise error.at(alert.where)  # noqa: B904  # it names its cause
         alert._payload = payload
     return payload
+
+
+def size_of(message: Message) -> int:
+    """Return about how many bytes of memory a message takes while it waits."""
+    return len(message.value() or b"") + _OVERHEAD
 
 
 class Alert:
@@ -110,22 +115,22 @@ class Alert:
         "_offset",
         "_partition",
         "_payload",
+        "_place",
         "_raw",
         "_reason",
         "_sender",
         "_time",
         "_topic",
-        "_watermark",
     )
 
     _decode: Callable[[Any], Any]
     _message: Message
     _offset: int
     _payload: Any
+    _place: Any
     _reason: str | None
     _time: datetime | None
     _topic: str
-    _watermark: Any
 
     def __init__(
         self,
@@ -145,7 +150,7 @@ class Alert:
         for name, value in zip(_FIELDS, values, strict=True):
             setattr(self, f"_{name}", value)
         self._reason = reason
-        self._watermark = None
+        self._place = None
 
     @classmethod
     def received(
@@ -153,8 +158,8 @@ class Alert:
         message: Message,
         topic: str,
         decode: Callable[[Any], Any],
-        watermark: Any = None,
         offset: int | None = None,
+        place: Any = None,
     ) -> Alert:
         """Wrap a Kafka message.
 
@@ -166,17 +171,17 @@ class Alert:
             Short name of its topic.
         decode
             Called with the message when the payload is first asked for; may raise `DecodeError`.
-        watermark
-            Of its partition, in which whoever delivers the alert notes that it is finished.
         offset
             If it is known already: asking the message again costs time.
+        place
+            The batch in which it came, and which one of it it is, for whoever delivers it.
         """
         alert = cls.__new__(cls)
         alert._message = message
         alert._topic = topic
         alert._decode = decode
-        alert._payload = _UNREAD
-        alert._watermark = watermark
+        alert._payload = UNREAD
+        alert._place = place
         alert._offset = message.offset() if offset is None else offset
         return alert
 
@@ -248,7 +253,7 @@ class Alert:
     @property
     def is_decoded(self) -> bool:
         """Whether the payload was asked for, and could be decoded."""
-        return self._payload is not _UNREAD
+        return self._payload is not UNREAD
 
     @property
     def where(self) -> str:
@@ -258,7 +263,7 @@ class Alert:
     @property
     def size(self) -> int:
         """About how many bytes of memory the alert takes while it waits."""
-        return len(self._message.value() or b"") + _OVERHEAD
+        return size_of(self._message)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Alert):

@@ -13,17 +13,18 @@ import logging
 import threading
 import time
 import traceback
-from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from .alert import Alert, payload_of
+from .alert import UNREAD, Alert
+from .batch import Batch
 from .errors import DecodeError
 from .health import Counters
 from .retry import RetryPolicy
@@ -39,7 +40,7 @@ Callback = Callable[..., Any]
 _LOOK_SECONDS = 0.2
 # What is there is taken together, at least so many at once: it costs no latency, and an alert that
 # is taken alone costs twice the time.
-_BATCH = 100
+_BATCH = 250
 # Lanes are given no more while so many wait.  Some hundred alerts and their headers come and go
 # before Python's garbage collector looks at anything; with more it looks at each, again and again.
 _ENOUGH = 100
@@ -59,8 +60,8 @@ class Source(Protocol):
         """Whether all that there is has been taken; asked only where the rules say `until_end`."""
         ...
 
-    def take(self, most: int, timeout: float) -> list[Alert]:
-        """Return up to `most` alerts, waiting up to `timeout` seconds for the first."""
+    def take(self, most: int, timeout: float) -> list[Batch]:
+        """Return about `most` alerts, waiting up to `timeout` seconds for the first."""
         ...
 
     def store(self, watermarks: Collection[Watermark]) -> None:
@@ -112,7 +113,27 @@ class Rules:
     count: int | None = None
 
 
-def adapt(callback: Callback, run: Callable[..., Any] | None = None) -> Callable[[Alert], Any]:
+class Call(NamedTuple):
+    """How a callback is called with an alert.
+
+    Attributes
+    ----------
+    callback
+        Called as ``callback(topic=, payload=)``.
+    wants_alert
+        Whether as ``callback(topic=, payload=, alert=)``.
+    """
+
+    callback: Callable[..., Any]
+    wants_alert: bool
+
+    def __call__(self, alert: Alert) -> Any:
+        """Call it."""
+        extra = {"alert": alert} if self.wants_alert else {}
+        return self.callback(topic=alert.topic, payload=alert.payload, **extra)
+
+
+def adapt(callback: Callback, run: Callable[..., Any] | None = None) -> Call:
     """Check a callback, and return how it is called with an alert.
 
     Parameters
@@ -134,10 +155,7 @@ def adapt(callback: Callback, run: Callable[..., Any] | None = None) -> Callable
     if _is(callback, inspect.isgeneratorfunction) or _is(callback, inspect.isasyncgenfunction):
         raise TypeError(f"callback: {callback!r} is a generator, which nobody would run")
     wants_alert = _wants_alert(callback)
-    call = callback if run is None else partial(run, callback)
-    if wants_alert:
-        return lambda alert: call(topic=alert._topic, payload=payload_of(alert), alert=alert)
-    return lambda alert: call(topic=alert._topic, payload=payload_of(alert))
+    return Call(callback if run is None else partial(run, callback), wants_alert)
 
 
 def _wants_alert(callback: Callback) -> bool:
@@ -240,30 +258,19 @@ def _is(callback: Any, kind: Callable[[Any], bool]) -> bool:
     return kind(callback) or kind(getattr(callback, "__call__", None))  # noqa: B004  # what it is
 
 
-class _Outcome(Enum):
-    """What has become of an alert: only one that is open comes again."""
-
-    OPEN = 0
-    SET_ASIDE = 1
-    DELIVERED = 2
-
-
-_OPEN, _SET_ASIDE, _DELIVERED = _Outcome
-
-
 class Delivery:
     """Call a callback for every alert of a source.
 
     With one worker `run` calls it in its own thread; with more, threads of ours do, the lanes.
-    Lanes never touch the source: what they have finished goes through `_finished` to the thread
-    of `run`, which notes it in the watermarks and stores the marks.
+    Lanes never touch the source: what they are through with goes through `_through` to the
+    thread of `run`, which stores the marks.
 
     Parameters
     ----------
     source
         Where the alerts come from.
     call
-        What `adapt` made of the callback, which looks at the payload; `alerts` needs none.
+        What `adapt` made of the callback; `alerts` needs none.
     stopping
         Set from any thread to end the delivery after the callbacks that are running.
     rules
@@ -275,31 +282,30 @@ class Delivery:
     def __init__(
         self,
         source: Source,
-        call: Callable[[Alert], Any] | None,
+        call: Call | None,
         stopping: threading.Event,
         rules: Rules | None = None,
         counters: Counters | None = None,
     ) -> None:
         self._source = source
-        self._call = call or (lambda _alert: None)
+        self._call = call or Call(lambda **_: None, wants_alert=False)
         self._stopping = stopping
         self._rules = rules or Rules()
         self._counters = counters or Counters()
         self._parked = False
         self._failure: BaseException | None = None
         self._running: dict[int, Watermark] = {}
-        self._touched: set[Watermark] = set()
         self._told: set[tuple[str, str]] = set()
         self._dealt_with = itertools.count(1)
         # Of lanes only.
-        self._finished: deque[tuple[Watermark, int, str, int, _Outcome]] = deque()
+        self._through: deque[tuple[Batch, int]] = deque()
         self._ready: SimpleQueue[_Lane | None] = SimpleQueue()
         self._lanes: dict[Hashable, _Lane] = {}
         self._lock = threading.Lock()
-        self._noting = threading.Lock()
         # Set when a lane has run empty.
         self._room = threading.Event()
-        self._waiting = self._waiting_bytes = 0
+        self._waiting: Counter[Watermark] = Counter()
+        self._waiting_bytes = 0
 
     def run(self) -> None:
         """Deliver until `stopping` is set, or an alert fails for the last time.
@@ -324,88 +330,44 @@ class Delivery:
     # -- one worker ------------------------------------------------------------------------------
 
     def _run_here(self) -> None:
-        source, most = self._source, max(self._rules.batch_size, _BATCH)
+        source, tally = self._source, self._counters.tally()
+        most = max(self._rules.batch_size, _BATCH)
         while not (self._stopping.is_set() or self._parked):
-            alerts = source.take(most, _LOOK_SECONDS)
-            if not alerts and self._is_over():
+            batches = source.take(most, _LOOK_SECONDS)
+            if not batches and self._is_over():
                 return
+            store = partial(source.store, {batch.watermark for batch in batches})
             try:
-                self._deliver(alerts)
+                for batch in batches:
+                    self._deliver(batch, tally, store)
             except BaseException:
                 try:
-                    self._store()
+                    store()
                 except Exception as error:  # the callback's counts more
                     log.warning("the last marks are not stored: %r", error)
                 raise
-            self._store()
-
-    def _deliver(self, alerts: list[Alert]) -> None:
-        running, me, now = self._running, threading.get_ident(), time.monotonic
-        is_stopping, delivered = self._stopping.is_set, self._counters.delivered
-        call, is_delivered, counts = self._call, _DELIVERED, self._rules.count is not None
-        store_at = now() + _STORE_SECONDS
-        alerts.reverse()
-        seen = None
-        try:
-            while alerts:
-                alert = alerts.pop()  # and let go of, payload and all, when it is finished
-                if is_stopping():
-                    return
-                watermark = alert._watermark
-                if watermark is not seen:
-                    running[me] = seen = watermark
-                    self._touched.add(watermark)
-                # What `_attend` does: calling it would take a tenth of the time that is ours.
-                if watermark.over:
-                    self._counters.parked += 1
-                    continue
-                outcome = is_delivered
-                try:
-                    result = call(alert)
-                    if result is not None:
-                        _refuse_awaitable(result)
-                except Exception as error:
-                    outcome = self._failed(alert, error)
-                    if outcome is _OPEN:
-                        continue
-                watermark.finish(alert._offset)
-                if outcome is is_delivered:
-                    delivered[alert._topic] += 1
-                if counts:
-                    self._count()
-                    if self._parked:
-                        return
-                if now() > store_at:
-                    del running[me]
-                    self._store()
-                    store_at, seen = now() + _STORE_SECONDS, None
-        finally:
-            running.pop(me, None)
-
-    def _store(self) -> None:
-        """Store the marks of the watermarks that something was noted in."""
-        if self._touched:
-            touched, self._touched = self._touched, set()
-            self._source.store(touched)
+            if batches:
+                store()
 
     def alerts(self) -> Iterator[Alert]:
         """Yield readable alerts; one is finished when the next is asked for."""
-        source = self._source
+        source, tally = self._source, self._counters.tally()
         while not self._stopping.is_set():
-            alerts = source.take(self._rules.batch_size, _LOOK_SECONDS)
-            if not alerts and self._is_over():
+            batches = source.take(self._rules.batch_size, _LOOK_SECONDS)
+            if not batches and self._is_over():
                 return
-            for alert in alerts:
-                if self._stopping.is_set():
-                    return
-                if alert._watermark.over:
-                    self._counters.parked += 1
-                    continue
-                if self.is_readable(alert):
-                    yield alert
-                    self._counters.delivered[alert.topic] += 1
-                alert._watermark.finish(alert.offset)
-                source.store([alert._watermark])
+            for batch in batches:
+                for number, alert in enumerate(batch):
+                    if self._stopping.is_set():
+                        return
+                    if batch.watermark.over:
+                        self._counters.parked += 1
+                        continue
+                    if self.is_readable(alert):
+                        yield alert
+                        tally[alert.topic] += 1
+                    batch.finish(number)
+                    source.store([batch.watermark])
 
     def _is_over(self) -> bool:
         """Whether nothing more is to come, after a look that found nothing."""
@@ -415,7 +377,9 @@ class Delivery:
 
     def _run_in_lanes(self) -> None:
         threads = [
-            threading.Thread(target=self._work, name=f"alert-lane-{number}", daemon=True)
+            threading.Thread(
+                target=self._work, args=[number], name=f"alert-lane-{number}", daemon=True
+            )
             for number in range(self._rules.workers)
         ]
         for thread in threads:
@@ -424,12 +388,11 @@ class Delivery:
         try:
             while not (self._stopping.is_set() or self._parked):
                 self._room.clear()  # before the look whether there is any
-                self._note_finished()
+                self._collect()
                 if self._is_full():
                     self._room.wait(_LOOK_SECONDS)  # the source's keeper goes on polling meanwhile
                 else:
                     self._sort(self._source.take(most, _LOOK_SECONDS))
-                self._collect()
                 if not self._waiting_bytes and self._is_over():
                     return
         finally:
@@ -446,64 +409,58 @@ class Delivery:
     def _is_full(self) -> bool:
         """Whether more alerts would only wait: many are here, and not all in lanes that run."""
         busy = len(self._running) == self._rules.workers or not self._ready.empty()
-        enough = busy and self._waiting > _ENOUGH
+        enough = busy and self._waiting.total() > _ENOUGH
         return enough or self._waiting_bytes >= self._rules.queue_bytes
 
-    def _sort(self, alerts: list[Alert]) -> None:
+    def _sort(self, batches: list[Batch]) -> None:
         """Put alerts into the lanes of their keys, and lanes that have work into `_ready`."""
-        # Before the lock: a key may look at the payload, and take its time.
         key = self._rules.key
-        names = [alert._watermark if key is None else self._lane_of(alert, key) for alert in alerts]
-        sizes = [alert.size for alert in alerts]
-        with self._noting:
-            self._waiting += len(alerts)
-            self._waiting_bytes += sum(sizes)
+        named: Iterable[tuple[Hashable, Batch]]
+        if key is None:
+            named = [(batch.watermark, batch) for batch in batches]
+        else:  # before the lock: a key may look at the payload, and take its time
+            each = [pair for batch in batches for pair in batch.apart()]
+            named = [(self._lane_of(alert, batch, key), batch) for alert, batch in each]
+        sized = [(name, batch, batch.size) for name, batch in named]
         with self._lock:
-            for alert, size, name in zip(alerts, sizes, names, strict=True):
+            for name, batch, size in sized:
+                self._waiting[batch.watermark] += len(batch)
+                self._waiting_bytes += size
                 lane = self._lanes.get(name)
                 if lane is None:
                     lane = self._lanes[name] = _Lane(name)
                     self._ready.put(lane)
-                lane.alerts.append((alert, size))
+                lane.batches.append((batch, size))
 
-    def _lane_of(self, alert: Alert, key: Callable[[Alert], Hashable]) -> Hashable:
+    def _lane_of(self, alert: Alert, batch: Batch, key: Callable[[Alert], Hashable]) -> Hashable:
         try:
             lane = key(alert)
             hash(lane)
         except DecodeError:  # what cannot be read may go through any lane
-            lane = alert._watermark
+            lane = batch.watermark
         except Exception as error:
             _add_note(error, f"igwn_style_client: raised by key for the alert in {alert.where}")
             raise
         return lane
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
+        tally = self._counters.tally(number)
         while (lane := self._ready.get()) is not None:
             with self._lock:
-                alerts, lane.alerts = lane.alerts, deque()
-            self._deliver_in_lane(alerts)
+                batches, lane.batches = lane.batches, deque()
+            while batches:
+                batch, size = batches.popleft()
+                try:
+                    self._deliver(batch, tally)
+                except BaseException as error:
+                    self._park(error)
+                self._through.append((batch, size))
             with self._lock:
-                if lane.alerts:  # and the other lanes come first
+                if lane.batches:  # and the other lanes come first
                     self._ready.put(lane)
                 else:
                     del self._lanes[lane.name]
                     self._room.set()
-
-    def _deliver_in_lane(self, alerts: deque[tuple[Alert, int]]) -> None:
-        running, me = self._running, threading.get_ident()
-        while alerts:
-            alert, size = alerts.popleft()  # let go of, payload and all, when it is finished
-            running[me] = watermark = alert._watermark
-            outcome = _OPEN
-            try:
-                if not self._parked and not self._stopping.is_set():
-                    outcome = self._attend(alert)
-                    if outcome is not _OPEN:
-                        self._count()
-            except BaseException as error:
-                self._park(error)
-            self._finished.append((watermark, alert._offset, alert._topic, size, outcome))
-        running.pop(me, None)
 
     def _park(self, error: BaseException) -> None:
         """Let no further callback start: nothing is repeated needlessly."""
@@ -513,36 +470,73 @@ class Delivery:
         self._room.set()
 
     def _collect(self) -> None:
-        """Note in the watermarks what the lanes have finished, and store the marks."""
-        self._note_finished()
-        self._store()
+        """Note which batches the lanes are through with, and store the marks."""
+        while self._through:
+            batch, size = self._through.popleft()
+            self._waiting[batch.watermark] -= len(batch)
+            self._waiting_bytes -= size
+        if self._waiting:
+            self._source.store(self._waiting)
+            self._waiting = +self._waiting  # without those of which nothing waits any more
 
-    def _note_finished(self) -> None:
-        with self._noting:
-            while self._finished:
-                watermark, offset, topic, size, outcome = self._finished.popleft()
-                self._waiting -= 1
-                self._waiting_bytes -= size
-                if outcome is not _OPEN:
-                    watermark.finish(offset)
-                    self._touched.add(watermark)
-                if outcome is _DELIVERED:
-                    self._counters.delivered[topic] += 1
+    # -- alerts ------------------------------------------------------------------------------------
 
-    # -- one alert ---------------------------------------------------------------------------------
+    def _deliver(
+        self, batch: Batch, tally: dict[str, int], store: Callable[[], None] | None = None
+    ) -> None:
+        """Deliver a batch in order, until a stop, or until its partition is taken away.
 
-    def _attend(self, alert: Alert) -> _Outcome:
-        """Deliver an alert, or set it aside."""
-        if alert._watermark.over:  # taken away while it waited: its new owner delivers it
-            self._counters.parked += 1
-            return _OPEN
+        Parameters
+        ----------
+        batch
+            Of one partition.
+        tally
+            Where to count.
+        store
+            Called now and then to store the marks, if nobody else does.
+        """
+        running, me, now = self._running, threading.get_ident(), time.monotonic
+        is_stopping, counts = self._stopping.is_set, self._rules.count is not None
+        call, wants_alert = self._call
+        watermark, topic, messages, done = batch.watermark, batch.topic, batch.messages, batch.done
+        store_at = now() + _STORE_SECONDS
+        running[me] = watermark
         try:
-            result = self._call(alert)
-            if result is not None:
-                _refuse_awaitable(result)
-        except Exception as error:
-            return self._failed(alert, error)
-        return _DELIVERED
+            for number, decode in enumerate(batch.decoders):
+                if self._parked or is_stopping():
+                    return
+                if watermark.over:  # taken away while it waited: its new owner delivers it
+                    self._counters.parked += len(messages)
+                    return
+                message = messages.popleft()  # and let go of, payload and all, when it is finished
+                payload = UNREAD
+                try:
+                    payload = decode(message)
+                    if wants_alert:
+                        alert = batch.alert(number, message, payload)
+                        result = call(topic=topic, payload=payload, alert=alert)
+                    else:
+                        result = call(topic=topic, payload=payload)
+                    if result is not None:
+                        _refuse_awaitable(result)
+                except Exception as error:
+                    outcome = self._failed(batch.alert(number, message, payload), error)
+                    if outcome is _Outcome.OPEN:
+                        return
+                    delivered = outcome is _Outcome.DELIVERED
+                else:
+                    delivered = True
+                done[number] = 1
+                if delivered:
+                    tally[topic] += 1
+                if counts:
+                    self._count()
+                if store is not None and now() > store_at:
+                    del running[me]  # whoever stores may have to wait for somebody who settles
+                    store()
+                    store_at, running[me] = now() + _STORE_SECONDS, watermark
+        finally:
+            running.pop(me, None)
 
     def _count(self) -> None:
         """Begin no further alert when so many are dealt with.
@@ -558,17 +552,18 @@ class Delivery:
         if isinstance(error, BrokenExecutor):
             raise error  # not the alert's fault: each one would be set aside
         if isinstance(error, DecodeError) and not alert.is_decoded:  # not the callback's
-            self._unreadable(alert, error)
-            return _SET_ASIDE
+            self._unreadable(alert, error.at(alert.where))
+            return _Outcome.SET_ASIDE
         return self._try_again(alert, error)
 
     def _try_again(self, alert: Alert, error: Exception) -> _Outcome:
         """Call the callback again as the policy says, and settle what comes of it."""
+        batch, _ = alert._place
         self._counters.failed += 1
         for wait in self._rules.policy.waits():
             log.warning("the callback raised %r for %s; trying again", error, alert.where)
-            if not self._waited(wait) or alert._watermark.over:
-                return _OPEN
+            if not self._waited(wait) or batch.watermark.over:
+                return _Outcome.OPEN
             try:
                 _refuse_awaitable(self._call(alert))
             except BrokenExecutor:
@@ -577,7 +572,7 @@ class Delivery:
                 self._counters.failed += 1
                 error = again
             else:
-                return _DELIVERED
+                return _Outcome.DELIVERED
         if self._rules.store_failed is None:
             _add_note(
                 error,
@@ -588,7 +583,7 @@ class Delivery:
         reason = "".join(traceback.format_exception(error))
         self._set_aside(alert, reason, self._rules.store_failed)
         log.error("set aside after the callback raised %r for %s", error, alert.where)
-        return _SET_ASIDE
+        return _Outcome.SET_ASIDE
 
     def is_readable(self, alert: Alert) -> bool:
         """Whether the payload can be decoded; if not, the alert is set aside."""
@@ -627,7 +622,7 @@ class Delivery:
         self._counters.set_aside += 1
 
     def _settle(self, watermarks: Collection[Watermark]) -> None:
-        """Wait until no callback runs for these watermarks, and note what has finished.
+        """Wait until no callback runs for these watermarks.
 
         The source calls it, in the thread of `run` or in its keeper's.
         """
@@ -639,7 +634,6 @@ class Delivery:
                 log.warning("a callback runs for %g s; its alert may be repeated", longest)
                 break
             time.sleep(0.01)
-        self._note_finished()
 
 
 @dataclass(slots=True, eq=False)
@@ -647,7 +641,15 @@ class _Lane:
     """Alerts with one key, and their sizes; one at a time is in a callback."""
 
     name: Hashable
-    alerts: deque[tuple[Alert, int]] = field(default_factory=deque)
+    batches: deque[tuple[Batch, int]] = field(default_factory=deque)
+
+
+class _Outcome(Enum):
+    """What has become of an alert whose first attempt failed: one that is open comes again."""
+
+    OPEN = 0
+    SET_ASIDE = 1
+    DELIVERED = 2
 
 
 def _refuse_awaitable(result: Any) -> None:

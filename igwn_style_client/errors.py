@@ -179,6 +179,12 @@ class DecodeError(ClientError):
         self.reason = reason
         self.where = where
 
+    def at(self, where: str) -> DecodeError:
+        """Return the same error of a message that is known by now; this one is its cause."""
+        error = DecodeError(self.format, self.reason, where)
+        error.__cause__ = self
+        return error
+
     def __str__(self) -> str:
         """Say which format, why, and where."""
         where = f" in {self.where}" if self.where else ""

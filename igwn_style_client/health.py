@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -60,7 +60,7 @@ class Counters:
     def __init__(self) -> None:
         self.state = "idle"
         self.lag: int | None = None
-        self.delivered: dict[str, int] = defaultdict(int)
+        self._tallies: dict[int, dict[str, int]] = {}
         self.failed = 0
         self.set_aside = 0
         self.skipped_tests = 0
@@ -69,6 +69,18 @@ class Counters:
         self.reconnects = 0
         self.last_alert: float | None = None
         self.last_poll: float | None = None
+
+    def tally(self, number: int = 0) -> dict[str, int]:
+        """Return where one thread, of this number, counts what is delivered, by topic."""
+        return self._tallies.setdefault(number, defaultdict(int))
+
+    @property
+    def delivered(self) -> Counter[str]:
+        """How many were delivered, by topic."""
+        total: Counter[str] = Counter()
+        for tally in list(self._tallies.values()):
+            total.update(dict(tally))
+        return total
 
     def snapshot(self) -> Health:
         """Return the counters as they are now."""

@@ -9,9 +9,9 @@ from collections import deque
 from typing import Any
 
 from .alert import Alert
+from .batch import Batch
 from .delivery import Delivery
 from .health import Counters
-from .watermark import Watermark
 
 __all__ = ["Polling"]
 
@@ -60,17 +60,18 @@ class Polling:
         self._source = source
         self._delivery = delivery
         self._counters = counters
+        self._tally = counters.tally()
         self._stopping = stopping
         self._by_hand = by_hand
         self._queue_bytes = queue_bytes
         self._handed = False
-        self._held: list[tuple[Watermark, int]] = []
+        self._held: list[tuple[Batch, int]] = []
         # Between the threads.  The taker appends; the first alert may be with the user, and stays
         # until it is done with, so that no interruption loses one.
         self._alerts: deque[Alert] = deque()
         self._error: BaseException | None = None
         self._news = threading.Event()
-        self._finished: deque[tuple[Watermark, int]] = deque()
+        self._finished: deque[tuple[Batch, int]] = deque()
         self._at_end = False
         self._closing = threading.Event()
         self._asking = threading.RLock()
@@ -131,14 +132,15 @@ class Polling:
         """Return the first alert of those that are here and can be handed out."""
         while self._alerts:
             alert = self._alerts[0]
-            if alert._watermark.over:  # taken away while it waited: its new owner delivers it
+            batch, _ = alert._place
+            if batch.watermark.over:  # taken away while it waited: its new owner delivers it
                 self._counters.parked += 1
                 self._alerts.popleft()
             elif self._delivery.is_readable(alert):
                 return alert
             else:
                 self._alerts.popleft()
-                self._finished.append((alert._watermark, alert.offset))
+                self._finished.append(alert._place)
         return None
 
     def finish(self) -> None:
@@ -146,8 +148,8 @@ class Polling:
         if self._handed:
             alert = self._alerts[0]
             done = self._held if self._by_hand else self._finished
-            done.append((alert._watermark, alert.offset))
-            self._counters.delivered[alert.topic] += 1
+            done.append(alert._place)
+            self._tally[alert.topic] += 1
             self._handed = False  # before it goes: none that was not handed out may count
             self._alerts.popleft()
 
@@ -194,18 +196,19 @@ class Polling:
         return len(waiting) < _BATCH and bytes_here < self._queue_bytes
 
     def _take_once(self) -> None:
-        alerts = self._source.take(_BATCH, _LOOK_SECONDS)
-        self._alerts.extend(alerts)
+        batches = self._source.take(_BATCH, _LOOK_SECONDS)
+        for batch in batches:
+            self._alerts.extend(batch)
         at_end = self._source.at_end
-        if alerts or at_end != self._at_end:
+        if batches or at_end != self._at_end:
             self._at_end = at_end  # after the alerts that came before the end
             self._news.set()
 
     def _store(self) -> None:
         touched = set()
         while self._finished:
-            watermark, offset = self._finished.popleft()
-            watermark.finish(offset)
-            touched.add(watermark)
+            batch, number = self._finished.popleft()
+            batch.finish(number)
+            touched.add(batch.watermark)
         if touched:
             self._source.store(touched)

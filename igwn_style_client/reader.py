@@ -23,7 +23,8 @@ from hop.auth import Auth
 
 from . import bearer, positions
 from . import topics as on_broker
-from .alert import Alert
+from .alert import size_of
+from .batch import Batch
 from .decoding import Decoder
 from .dialect import Dialect
 from .errors import BrokerUnreachable, StreamError, TopicNotFound, from_kafka, is_transient
@@ -103,7 +104,7 @@ class _Consumer(adc.consumer.Consumer):  # type: ignore[misc]  # adc has no type
     def __init__(
         self,
         conf: _Config,
-        take: Callable[[int, float], list[Alert]],
+        take: Callable[[int, float], list[Batch]],
         store: Callable[[Collection[Watermark]], None],
     ) -> None:
         self.logger = logging.getLogger("adc-streaming.consumer")
@@ -128,11 +129,12 @@ class _Consumer(adc.consumer.Consumer):  # type: ignore[misc]  # adc has no type
         if start_at is not None:
             raise TypeError("start_at is given to the client, not to read()")
         while not self._stop_event.is_set():
-            for alert in self._take(batch_size, batch_timeout.total_seconds()):
-                yield alert._message  # type: ignore[misc]  # a Message by another name
-                if autocommit:
-                    alert._watermark.finish(alert.offset)
-                    self._store([alert._watermark])
+            for batch in self._take(batch_size, batch_timeout.total_seconds()):
+                for number, alert in enumerate(batch):
+                    yield alert._message  # type: ignore[misc]  # a Message by another name
+                    if autocommit:
+                        batch.finish(number)
+                        self._store([batch.watermark])
 
 
 def _whole(callback: Callable[..., None]) -> Callable[..., None]:
@@ -251,7 +253,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._marks: dict[Partition, int] = {}
         self._uncommitted: dict[Partition, int] = {}
         self._distrusted: dict[Partition, float] = {}
-        self._backlog: deque[Alert] = deque()
+        self._backlog: deque[tuple[Batch, int]] = deque()
         self._backlog_bytes = 0
         self._paused = False
         self._most = _FIRST
@@ -486,13 +488,14 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
 
     # -- reading ---------------------------------------------------------------------------------
 
-    def take(self, most: int, timeout: float) -> list[Alert]:
+    def take(self, most: int, timeout: float) -> list[Batch]:
         """Return the next alerts: those that are there, or the first to come.
 
         Parameters
         ----------
         most
-            How many at the most.
+            How many at the most; those that were kept back come in the batches that they were
+            read in.
         timeout
             Longest wait for the first one, in seconds.  Connecting, and finding out that nobody
             answers, takes longer.
@@ -524,7 +527,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             finally:
                 self._away_since = time.monotonic()
 
-    def _take(self, most: int, timeout: float) -> list[Alert]:
+    def _take(self, most: int, timeout: float) -> list[Batch]:
         kafka = self._kafka
         if self._uncommitted:
             self._commit_first_marks()
@@ -535,9 +538,9 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         if self._backlog:
             if time.monotonic() - (self._counters.last_poll or 0.0) > _KEEPER_SECONDS:
                 self._tend()  # a member that does not poll is thrown out
-            taken = [self._backlog.popleft() for _ in range(min(most, len(self._backlog)))]
-            self._backlog_bytes -= sum(alert.size for alert in taken)
-            return taken
+            batch, size = self._backlog.popleft()
+            self._backlog_bytes -= size
+            return [batch]
         if self._error is not None:
             raise self._error
         if refused := self._trouble.conclusion():
@@ -558,7 +561,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             self._lost_at = now
             if self._is_left_out():
                 raise BrokerUnreachable(f"{self._names()} gives no place in the group any more")
-        return self._alerts(messages) if messages else []
+        return self._batches(messages) if messages else []
 
     def _is_left_out(self) -> bool:
         """Whether a place in the group is overdue; while none of our topics exists it is not."""
@@ -584,45 +587,53 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         marks = {partition: watermark.mark for partition, watermark in self._live.items()}
         self._counters.lag = positions.lag(self._kafka, marks)
 
-    def _alerts(self, messages: Sequence[Message]) -> list[Alert]:
+    def _batches(self, messages: Sequence[Message]) -> list[Batch]:
         # The hottest lines: what a partition's alerts have in common is looked up once.
-        alerts: list[Alert] = []
+        batches: list[Batch] = []
         errors: list[Message] = []
-        received, ignores_tests = Alert.received, self.ignoretest
         known, undeclared, decode_any = self._decode.known, self._decode.known[None], self._decode
-        seen: Any = None
+        ignores_tests = self.ignoretest
+        topic = partition = None
         for message in messages:
             if message.error() is not None:
                 errors.append(message)
                 continue
-            where = (message.topic(), message.partition())
-            if where != seen:
-                seen, watermark = where, self._live.get(where)  # type: ignore[arg-type]
+            if message.partition() != partition or message.topic() != topic:
+                topic, partition = where = message.topic(), message.partition()
+                watermark = self._live.get(where)  # type: ignore[arg-type]
                 if watermark is not None:
                     self._ended.discard(watermark.where)
-                    name = self._short_name(watermark.where[0])
+                    batch = Batch(watermark, self._short_name(watermark.where[0]))
+                    batches.append(batch)
+                    put, put_decoder = batch.messages.append, batch.decoders.append
+                    put_offset = batch.offsets.append
             if watermark is None:
                 continue  # taken away since
-            offset: int = message.offset()  # type: ignore[assignment]
             try:
                 headers: Any = message.headers()
             except SystemError:
                 headers = _unreadable(message)
-            decode, is_test = undeclared, False
+            decode = undeclared
             if headers:
+                is_test = False
                 for header, value in headers:
                     if header == "_format" and decode is undeclared:
                         decode = known.get(value, decode_any)
                     elif header == "_test":
                         is_test = ignores_tests
-            if is_test:
-                watermark.skip(offset + 1)
-                self._counters.skipped_tests += 1
-                continue
-            watermark.begin(offset)
-            alerts.append(received(message, name, decode, watermark, offset))
-        if alerts:
-            self._most = max(1, _AT_ONCE_BYTES // max(alerts[0].size, alerts[-1].size))
+                if is_test:
+                    batch.end = message.offset() + 1  # type: ignore[operator]  # it has one
+                    self._counters.skipped_tests += 1
+                    continue
+            put(message)
+            put_decoder(decode)
+            put_offset(message.offset())  # type: ignore[arg-type]
+        for batch in batches:
+            batch.begin()
+        batches = list(filter(len, batches))
+        if batches:
+            ends = batches[0].messages[0], batches[-1].messages[-1]
+            self._most = max(1, _AT_ONCE_BYTES // max(map(size_of, ends)))
             self._in_touch()
             self._counters.last_alert = self._contact
             if self._tried:
@@ -631,7 +642,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         # Last, for this may raise: by now every alert has begun, and none can be passed over.
         for message in errors:
             self._heed(message.error(), message)  # type: ignore[arg-type]  # it has one
-        return alerts
+        return batches
 
     def _short_name(self, full_name: str) -> str:
         name = self._short_names.get(full_name)
@@ -886,19 +897,22 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
     def store(self, watermarks: Collection[Watermark]) -> None:
         """Store the marks that have moved; librdkafka commits them within a second."""
         with self._baton:
-            moved = []
-            for watermark in watermarks:
-                mark = watermark.mark
-                ours = self._live.get(watermark.where) is watermark
-                if ours and self._marks[watermark.where] != mark:
-                    self._marks[watermark.where] = mark
-                    self._uncommitted.pop(watermark.where, None)
-                    moved.append(TopicPartition(*watermark.where, mark))
-            if moved and self._grouped and self._joined:
-                try:
-                    self._kafka.store_offsets(offsets=moved)
-                except KafkaException as error:  # the partition is just being taken away
-                    log.info("the marks could not be stored: %s", error.args[0])
+            self._store(watermarks)
+
+    def _store(self, watermarks: Collection[Watermark]) -> None:
+        moved = []
+        for watermark in watermarks:
+            mark = watermark.mark
+            ours = self._live.get(watermark.where) is watermark
+            if ours and self._marks[watermark.where] != mark:
+                self._marks[watermark.where] = mark
+                self._uncommitted.pop(watermark.where, None)
+                moved.append(TopicPartition(*watermark.where, mark))
+        if moved and self._grouped and self._joined:
+            try:
+                self._kafka.store_offsets(offsets=moved)
+            except KafkaException as error:  # the partition is just being taken away
+                log.info("the marks could not be stored: %s", error.args[0])
 
     def _commit_first_marks(self, others: Mapping[Partition, int] | None = None) -> None:
         """Commit the marks that librdkafka would not: the first ones, and those that went back."""
@@ -939,7 +953,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
     # -- the keeper --------------------------------------------------------------------------------
 
     def _keep(self) -> None:
-        """Poll while the thread that takes alerts is away in a callback."""
+        """Poll, and store the marks, while the thread that takes alerts is away in a callback."""
         while not self._closed.wait(_KEEPER_SECONDS):
             since = self._away_since
             if since is None or time.monotonic() - since < _KEEPER_SECONDS:
@@ -947,6 +961,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             with self._baton:
                 if self._away_since == since and self._joined and self._error is None:
                     try:
+                        self._store(self._live.values())
                         self._look_after(time.monotonic(), busy=True)
                         self._tend()
                     except StreamError as error:
@@ -963,15 +978,17 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             messages = self._kafka.consume(100, 0)
             if not messages:
                 return
-            self._keep_back(self._alerts(messages))
+            self._keep_back(self._batches(messages))
             if self._backlog_bytes > self._queue_bytes:
                 self._kafka.pause(self._kafka.assignment())
                 self._paused = True
-        self._keep_back(self._alerts(self._kafka.consume(1, 0)))
+        self._keep_back(self._batches(self._kafka.consume(1, 0)))
 
-    def _keep_back(self, alerts: Collection[Alert]) -> None:
-        self._backlog += alerts
-        self._backlog_bytes += sum(alert.size for alert in alerts)
+    def _keep_back(self, batches: Collection[Batch]) -> None:
+        for batch in batches:
+            size = batch.size
+            self._backlog.append((batch, size))
+            self._backlog_bytes += size
 
     # -- the end -----------------------------------------------------------------------------------
 

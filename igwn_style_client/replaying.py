@@ -19,6 +19,7 @@ from . import igwn
 from .alert import Alert
 from .archive import Archive
 from .arguments import check, topic_names
+from .batch import Batch
 from .decoding import Decoder
 from .delivery import Callback, Delivery, Rules, adapt, elsewhere
 from .errors import ArchiveError
@@ -145,7 +146,6 @@ class _Place(Watermark):
 
     def __init__(self, number: int, alert: Alert) -> None:
         super().__init__(alert.full_name, alert.partition, alert.offset)
-        self.begin(alert.offset)
         self.number = number
         self.stays = False
 
@@ -186,27 +186,24 @@ class Stored:
         self._remove = remove
         self._clock = clock
         self._sleep = sleep
-        self._next: Alert | None = None
+        self._next: tuple[int, Alert] | None = None
         self._begun: tuple[float, datetime] | None = None
 
-    def take(self, most: int, timeout: float) -> list[Alert]:  # noqa: ARG002  # one by one
+    def take(self, most: int, timeout: float) -> list[Batch]:  # noqa: ARG002  # one by one
         """Return the next alert when it is due."""
-        self._next = self._next or self._read()
+        self._next = self._next or next(self._items, None)
         if self._next is None:
             self.at_end = True
             return []
-        wait = self._due(self._next) - self._clock()
+        number, alert = self._next
+        wait = self._due(alert) - self._clock()
         self._sleep(min(max(wait, 0.0), timeout))
         if wait > timeout:
             return []
-        due, self._next = self._next, None
-        return [due]
-
-    def _read(self) -> Alert | None:
-        for number, alert in self._items:
-            alert._watermark = _Place(number, alert)
-            return alert
-        return None
+        self._next = None
+        batch = Batch.of(alert, _Place(number, alert))
+        batch.begin()
+        return [batch]
 
     def _due(self, alert: Alert) -> float:
         """Return when, on the monotonic clock, an alert is to be delivered."""
@@ -220,7 +217,8 @@ class Stored:
     def keep(self, alert: Alert, reason: str) -> None:
         """Note why an alert could not be delivered; it stays in the archive."""
         self._archive.store(alert, reason)
-        alert._watermark.stays = True
+        batch, _ = alert._place
+        batch.watermark.stays = True
 
     def store(self, watermarks: Collection[Watermark]) -> None:
         """Remove what is delivered, where that is wanted."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 __all__ = ["Watermark"]
 
@@ -16,8 +17,8 @@ class Watermark:
     A partition that is taken away and given again gets a new watermark: what was begun under the
     old one neither starts nor counts any more.
 
-    Alerts begin in the order of their offsets, in one thread at a time.  They finish in any order,
-    in one thread at a time, which may be another one.  Reading `mark` and `over` is safe from any.
+    Alerts begin in the order of their offsets, in one thread at a time.  They finish in any order
+    and in any thread.  Reading `mark` and `over` is safe from any, too.
 
     Parameters
     ----------
@@ -30,52 +31,63 @@ class Watermark:
     ----------
     where : tuple
         Full name and number of the partition.
-    mark : int
-        The first offset that is not finished.
     over : bool
         Whether the partition was taken away.
     """
 
-    __slots__ = ("_begun", "_early", "_next", "mark", "over", "where")
+    __slots__ = ("_begun", "_next", "over", "where")
 
     def __init__(self, full_name: str, partition: int, start: int) -> None:
         self.where = (full_name, partition)
-        self.mark = start
         self.over = False
         self._next = start
-        self._begun: deque[int] = deque()
-        self._early: set[int] = set()
+        self._begun: deque[tuple[Sequence[int], bytearray]] = deque()
 
-    def begin(self, offset: int) -> None:
-        """Note an alert that was read."""
-        self._begun.append(offset)
-        self._next = offset + 1
+    def begin(self, offsets: Sequence[int], end: int = 0) -> bytearray:
+        """Note alerts that were read together.
+
+        Parameters
+        ----------
+        offsets
+            Of the alerts; they stay as they are from now on.
+        end
+            Where the next one is to be read, if that is farther than after the last of these.
+
+        Returns
+        -------
+        bytearray
+            A byte for each alert.  Set it to 1 when the alert needs no further attention.
+        """
+        done = bytearray(len(offsets))
+        begun = self._begun
+        while begun and 0 not in begun[0][1]:
+            begun.popleft()
+        if offsets:
+            begun.append((offsets, done))
+            end = max(end, offsets[-1] + 1)
+        self.skip(end)
+        return done
 
     def skip(self, offset: int) -> None:
-        """Note that `offset` needs no attention, or that nothing lies before it."""
+        """Note that nothing that needs attention and has not begun lies before `offset`."""
         self._next = max(self._next, offset)
-        if not self._begun:
-            self.mark = self._next
 
     @property
     def next(self) -> int:
         """The first offset that has not begun."""
         return self._next
 
-    def finish(self, offset: int) -> None:
-        """Note an alert that needs no further attention, which may move the mark."""
-        begun = self._begun
-        if not begun or begun[0] != offset:
-            self._early.add(offset)
-            return
+    @property
+    def mark(self) -> int:
+        """The first offset that is not finished."""
         end = self._next  # before the look at what has begun: the reader may begin more meanwhile
-        begun.popleft()
-        if self._early:
-            while begun and begun[0] in self._early:
-                self._early.remove(begun.popleft())
-        self.mark = begun[0] if begun else end
+        for offsets, done in tuple(self._begun):
+            first = done.find(0)
+            if first >= 0:
+                return offsets[first]
+        return end
 
     @property
     def unfinished(self) -> int:
         """How many alerts have begun and are not finished."""
-        return len(self._begun) - len(self._early)
+        return sum(done.count(0) for _, done in tuple(self._begun))

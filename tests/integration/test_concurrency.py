@@ -260,6 +260,20 @@ def test_marks_of_lanes_reach_the_broker_while_nothing_arrives(topic, grouped, g
         assert not raised
 
 
+@pytest.mark.parametrize("workers", [1, 4])
+def test_what_is_finished_is_marked_while_the_next_callback_runs(topic, grouped, group, workers):
+    """A program that is killed in a long callback repeats that alert, and not those before it."""
+    go = threading.Event()
+    topic.put(*alerts_of(0, 5))
+    recorder = Recorder(lambda alert: alert.payload["n"] < 3 or go.wait(60))
+    with running(grouped(), recorder, workers=workers) as (_, raised):
+        wait_until(lambda: topic.marks(group)[0] == 3, 20, "the marks of those before")
+        assert len(recorder.done) == 3
+        go.set()
+        wait_until(lambda: len(recorder.done) == 5, what="5 alerts")
+        assert not raised
+
+
 def test_stop_in_the_middle_of_full_lanes_neither_loses_nor_repeats(topic, grouped):
     for lane in range(PARTITIONS):
         topic.put(*alerts_of(lane, 200), partition=lane)

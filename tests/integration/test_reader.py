@@ -35,7 +35,7 @@ def test_what_is_refused_while_partitions_are_assigned_can_be_tried_again(broker
         policy=RetryPolicy(attempts=2),
         on_listening=refuse_once,
     ) as reader:
-        (alert,) = wait_until(lambda: reader.take(10, 0.1), 60, "the alert")
+        ((alert,),) = wait_until(lambda: reader.take(10, 0.1), 60, "the alert")
         assert alert.payload == 1
     assert refusals
 

@@ -21,6 +21,7 @@ from tests.integration.test_concurrency import (
     test_partitions_run_side_by_side_and_each_in_order,
     test_stop_in_the_middle_of_full_lanes_neither_loses_nor_repeats,
     test_two_clients_in_one_process,
+    test_what_is_finished_is_marked_while_the_next_callback_runs,
 )
 from tests.listening import connect
 from tests.waiting import wait_until
@@ -36,6 +37,7 @@ __all__ = [
     "test_partitions_run_side_by_side_and_each_in_order",
     "test_stop_in_the_middle_of_full_lanes_neither_loses_nor_repeats",
     "test_two_clients_in_one_process",
+    "test_what_is_finished_is_marked_while_the_next_callback_runs",
 ]
 
 #: A group throws out who has not polled for so many seconds.

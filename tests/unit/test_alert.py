@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from igwn_style_client.alert import Alert
 from igwn_style_client.errors import DecodeError
-from igwn_style_client.watermark import Watermark
 
 NOON = datetime(2026, 5, 17, 12, tzinfo=timezone.utc)
 NAMES = (
@@ -66,8 +65,8 @@ def decode(message):
     return {"decoded": message.value()}
 
 
-def received(decode=decode, watermark=None, **fields):
-    return Alert.received(Message(**fields), "superevent", decode, watermark)
+def received(decode=decode, **fields):
+    return Alert.received(Message(**fields), "superevent", decode)
 
 
 def refuse(message):
@@ -108,11 +107,11 @@ def test_nothing_is_built_before_it_is_asked_for_and_nothing_twice():
     assert sorted(message.asked) == sorted(set(message.asked))
 
 
-def test_a_received_alert_may_carry_the_watermark_of_its_partition():
-    watermark = Watermark("gracedb.superevent", 3, 0)
-    assert received(watermark=watermark)._watermark is watermark
-    assert received()._watermark is None
-    assert Alert("superevent", None)._watermark is None
+def test_a_received_alert_may_know_its_place():
+    place = object(), 5
+    assert Alert.received(Message(), "superevent", decode, 17, place)._place is place
+    assert received()._place is None
+    assert Alert("superevent", None)._place is None
 
 
 def test_a_decode_error_says_where():

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from igwn_style_client import client
 from igwn_style_client.alert import Alert
 from igwn_style_client.archive import Archive
+from igwn_style_client.batch import Batch
 from igwn_style_client.errors import (
     BrokerUnreachable,
     CredentialError,
@@ -36,10 +37,11 @@ SECRET = "hunter2hunter2"
 
 
 class Stream:
-    """A stream of so many alerts; says once that it listens, and then what was asked of it."""
+    """Alerts of one partition; says once that it listens, and then what was asked of it."""
 
     def __init__(self, alerts=(), at_the_end=lambda: None):
         self.left = deque(alerts)
+        self.watermark = Watermark("gracedb.superevent", 0, 0)
         self.at_the_end = at_the_end
         self.settle = None
         self.stored = []
@@ -57,7 +59,11 @@ class Stream:
         if not self.left:
             self.at_the_end()
             return []
-        return [self.left.popleft() for _ in range(min(most, len(self.left)))]
+        taken = [self.left.popleft() for _ in range(min(most, len(self.left)))]
+        batches = [Batch.of(alert, self.watermark) for alert in taken]
+        for batch in batches:
+            batch.begin()
+        return batches
 
     def store(self, watermarks):
         self.stored.append({one.where[0]: one.mark for one in watermarks})
@@ -106,16 +112,14 @@ class Client(client):
 
 def make(*payloads, **kwargs):
     """Return a client whose stream has these alerts, and which stops at their end."""
-    watermark = Watermark("gracedb.superevent", 0, 0)
-    alerts = []
-    for offset, payload in enumerate(payloads):
-        watermark.begin(offset)
-        message = Message(payload, offset)
-        alerts.append(Alert.received(message, "superevent", Message.decoded, watermark))
+    messages = [Message(payload, offset) for offset, payload in enumerate(payloads)]
     made = Client(**kwargs)
-    made.stream = Stream(alerts, made.stop)
-    made.watermark = watermark
+    made.stream = Stream([received(message) for message in messages], made.stop)
     return made
+
+
+def received(message, decode=None):
+    return Alert.received(message, "superevent", decode or Message.decoded)
 
 
 class Message:
@@ -512,7 +516,7 @@ def test_a_callbacks_error_leaves_listen(kind):
         made.listen(callback, "superevent")
     assert raised.value is error
     assert seen == [1, 2]
-    assert made.watermark.mark == 1
+    assert made.stream.watermark.mark == 1
     assert made.stream.open is False
 
 
@@ -559,7 +563,7 @@ def test_stopping_from_the_callback():
 
     made.listen(callback, "superevent")
     assert seen == [0]
-    assert made.watermark.mark == 1
+    assert made.stream.watermark.mark == 1
 
 
 def test_setting_the_event_stops_as_in_igwn_alert():
@@ -641,7 +645,7 @@ def test_listening_twice_at_once_is_refused():
     first.join(10)
     assert not first.is_alive()
     assert len(made.opened) == 1
-    assert made.watermark.mark == 1  # the refused one has not disturbed it
+    assert made.stream.watermark.mark == 1  # the refused one has not disturbed it
 
 
 # How listen delivers
@@ -688,7 +692,7 @@ def test_a_failed_alert_comes_again_as_often_as_wished():
 
     made.listen(callback, "superevent", attempts=3)
     assert calls == ["x"] * 3
-    assert made.watermark.mark == 1
+    assert made.stream.watermark.mark == 1
 
 
 def test_a_failed_alert_is_set_aside_if_wished(tmp_path):
@@ -702,7 +706,7 @@ def test_a_failed_alert_is_set_aside_if_wished(tmp_path):
 
     made.listen(callback, "superevent", on_failure="set_aside")
     assert seen == ["good"]
-    assert made.watermark.mark == 2
+    assert made.stream.watermark.mark == 2
     with Archive(tmp_path / "aside.db") as archive:
         [alert] = archive
     assert (alert.topic, alert.offset) == ("superevent", 0)
@@ -715,7 +719,7 @@ def refuse(message):
 
 def test_what_cannot_be_read_is_set_aside(tmp_path):
     made = make("x", "y", set_aside=tmp_path / "aside.db")
-    made.stream.left[0] = Alert.received(Message("x", 0), "superevent", refuse, made.watermark)
+    made.stream.left[0] = received(Message("x", 0), refuse)
     seen = []
     made.listen(lambda topic, payload: seen.append(payload), "superevent")
     assert seen == ["y"]
@@ -726,10 +730,10 @@ def test_what_cannot_be_read_is_set_aside(tmp_path):
 
 def test_or_ends_listen_where_nothing_is_set_aside():
     made = make("x", set_aside=False)
-    made.stream.left[0] = Alert.received(Message("x", 0), "superevent", refuse, made.watermark)
+    made.stream.left[0] = received(Message("x", 0), refuse)
     with pytest.raises(DecodeError, match="partition 0, offset 0"):
         made.listen(never, "superevent")
-    assert made.watermark.mark == 0
+    assert made.stream.watermark.mark == 0
 
 
 def test_a_listener_that_sets_nothing_aside_needs_no_place_to_write(tmp_path, monkeypatch):
@@ -746,23 +750,22 @@ async def awaited(topic, payload, seen):
 def test_an_async_callback():
     seen = []
     made = make()
-    left = deque(make("x", "y").stream.left)
-    watermark = left[0]._watermark
+    made.stream.left.extend(make("x", "y").stream.left)
     # In a lane: stopped when all is finished, not when all is taken.
-    made.stream = Stream(left, lambda: watermark.unfinished or made.stop())
+    made.stream.at_the_end = lambda: made.stream.watermark.unfinished or made.stop()
     made.listen(partial(awaited, seen=seen), "superevent")
     assert seen == ["x", "y"]
-    assert watermark.mark == 2
+    assert made.stream.watermark.mark == 2
 
 
 def test_alerts_are_an_iterator():
     made = make("x", "y")
     seen = []
     for alert in made.alerts(["superevent"]):
-        assert made.watermark.mark == alert.offset
+        assert made.stream.watermark.mark == alert.offset
         seen.append(alert.payload)
     assert seen == ["x", "y"]
-    assert made.watermark.mark == 2
+    assert made.stream.watermark.mark == 2
     assert made.stream.open is False
 
 
@@ -773,7 +776,7 @@ def test_leaving_the_loop_closes_the_stream_and_marks_nothing_more():
     with pytest.raises(RuntimeError, match="listens already"):
         made.listen(never, "superevent")
     alerts.close()
-    assert made.watermark.mark == 0
+    assert made.stream.watermark.mark == 0
     assert made.stream.open is False
 
 

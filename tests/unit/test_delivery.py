@@ -6,12 +6,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial, partialmethod
+from itertools import groupby
+from operator import itemgetter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from igwn_style_client.alert import Alert
+from igwn_style_client.batch import Batch
 from igwn_style_client.delivery import Delivery, Rules, adapt, elsewhere, is_async
 from igwn_style_client.errors import DecodeError
 from igwn_style_client.health import Counters
@@ -305,17 +308,14 @@ class ListSource:
 
     def add(self, offset, partition=0, decode=lambda message: None):
         watermark = self.watermarks[partition]
-        message = Message(partition, offset)
-        self.left.append(Alert.received(message, "superevent", decode, watermark))
+        self.left.append((watermark, Message(partition, offset), decode))
 
     def take(self, most, timeout):
         self.asked.append((most, timeout))
         taken, self.left = self.left[:most], self.left[most:]
-        for alert in taken:
-            alert._watermark.begin(alert.offset)
         if not taken:
             self.at_the_end()
-        return taken
+        return [batch_of(*one) for one in groupby(taken, itemgetter(0))]
 
     def store(self, watermarks):
         self.stored.append({one.where[1]: one.mark for one in watermarks})
@@ -323,6 +323,16 @@ class ListSource:
     @property
     def marks(self):
         return [one.mark for one in self.watermarks]
+
+
+def batch_of(watermark, read):
+    batch = Batch(watermark, "superevent")
+    for _, message, decode in read:
+        batch.messages.append(message)
+        batch.decoders.append(decode)
+        batch.offsets.append(message.offset())
+    batch.begin()
+    return batch
 
 
 class Message:
@@ -353,7 +363,12 @@ def run(source, call, batch_size=1, stopping=None, counters=None, **rules):
             stopping.set()
 
     source.at_the_end = at_the_end
-    Delivery(source, call, stopping, Rules(batch_size, **rules), counters).run()
+    Delivery(source, on(call), stopping, Rules(batch_size, **rules), counters).run()
+
+
+def on(call):
+    """A callback that is called with the alert alone."""
+    return adapt(lambda topic, payload, alert: call(alert))
 
 
 def test_alerts_come_one_by_one_and_in_order():
@@ -374,7 +389,7 @@ def test_any_batch_size_delivers_the_same(batch_size, partitions):
     seen = []
     run(source, lambda alert: seen.append(alert.offset), batch_size)
     assert seen == list(range(len(partitions)))
-    assert {most for most, _ in source.asked} == {max(batch_size, 100)}
+    assert {most for most, _ in source.asked} == {max(batch_size, 250)}
     assert [mark.unfinished for mark in source.watermarks] == [0, 0, 0]
     # One store a batch, with each partition once.
     assert len(source.stored) == (1 if partitions else 0)
@@ -413,7 +428,7 @@ def test_it_ends_after_so_many_that_were_delivered_or_set_aside(batch_size, rule
     rules |= {"store_failed": lambda alert, why: aside.append(alert.offset)}
     rules |= {"store_unreadable": rules["store_failed"], "count": 3}
     counters = Counters()
-    Delivery(source, call, threading.Event(), Rules(batch_size, **rules), counters).run()
+    Delivery(source, on(call), threading.Event(), Rules(batch_size, **rules), counters).run()
     assert (counters.delivered["superevent"], aside) == (1, [1, 2])
     assert source.marks == [3]
 
@@ -426,7 +441,7 @@ def test_what_runs_when_so_many_are_done_finishes_too(count):
     seen = []
     Delivery(
         source,
-        lambda alert: seen.append(alert.offset),
+        on(lambda alert: seen.append(alert.offset)),
         threading.Event(),
         Rules(workers=2, count=count),
     ).run()
@@ -560,11 +575,10 @@ def test_what_does_not_decode_is_an_error_that_says_where():
 
     source = ListSource(0, decode=decode)
     seen = []
-    call = adapt(lambda topic, payload: seen.append(payload))
     with pytest.raises(
         DecodeError, match=r'in "gracedb.superevent", partition 0, offset 0'
     ) as raised:
-        run(source, call)
+        run(source, seen.append)
     assert seen == []
     assert source.marks == [0]
     # The callback has not even been called.
@@ -798,7 +812,7 @@ def test_what_cannot_be_read_is_set_aside_and_the_next_one_comes(workers, key):
     stored, seen = [], []
     run(
         source,
-        adapt(lambda topic, payload, alert: seen.append(alert.offset)),
+        lambda alert: seen.append(alert.offset),
         workers=workers,
         key=key,
         store_unreadable=lambda alert, reason: stored.append((alert.offset, reason)),
@@ -817,11 +831,11 @@ def test_what_cannot_be_read_is_set_aside_and_the_next_one_comes(workers, key):
 def test_a_decode_error_of_the_callback_is_the_callbacks(workers):
     source = ListSource(0)
 
-    def callback(topic, payload):
+    def callback(alert):
         raise DecodeError("FITS", "the sky map ends too early")
 
     with pytest.raises(DecodeError, match="FITS"):
-        run(source, adapt(callback), workers=workers, store_unreadable=lambda alert, reason: None)
+        run(source, callback, workers=workers, store_unreadable=lambda alert, reason: None)
     assert source.marks == [0]
 
 
@@ -967,12 +981,12 @@ def test_after_a_failure_no_further_callback_starts_in_any_lane():
 
     stopping = threading.Event()
     with pytest.raises(Unhappy) as raised:
-        Watched(source, call, stopping, Rules(workers=2)).run()
+        Watched(source, on(call), stopping, Rules(workers=2)).run()
     assert raised.value is error
     assert "partition 0, offset 0" in error.__notes__[0]
     assert sorted(seen) == [(0, 0), (1, 0)]
     assert source.marks == [0, 1]  # the one that ran is finished and stored
-    assert source.stored[-1] == {1: 1}
+    assert source.stored[-1] == {0: 0, 1: 1}
 
 
 def test_a_key_that_fails_leaves_with_nothing_marked():
@@ -1045,7 +1059,7 @@ def test_settling_notes_what_the_lanes_have_finished():
         stopping.set()
 
     source.at_the_end = at_the_end
-    Delivery(source, call, stopping, Rules(workers=2)).run()
+    Delivery(source, on(call), stopping, Rules(workers=2)).run()
     assert marks == [1]
 
 
@@ -1061,7 +1075,7 @@ def test_settling_from_within_a_callback_does_not_wait_for_itself():
 def iterate(source, stopping=None, counters=None, **rules):
     stopping = stopping or threading.Event()
     source.at_the_end = stopping.set
-    return Delivery(source, repr, stopping, Rules(**rules), counters).alerts()
+    return Delivery(source, None, stopping, Rules(**rules), counters).alerts()
 
 
 def test_an_alert_is_finished_when_the_next_one_is_asked_for():

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from igwn_style_client.alert import Alert
+from igwn_style_client.batch import Batch
 from igwn_style_client.delivery import Delivery, Rules
 from igwn_style_client.errors import DecodeError, StreamError
 from igwn_style_client.health import Counters
@@ -57,14 +57,14 @@ class Source:
             time.sleep(min(timeout, 0.005))
             return []
         self.at_end = False
-        alerts = []
+        batch = Batch(self.watermark, "stream")
         for value in values:
-            self.watermark.begin(self.taken)
-            alerts.append(
-                Alert.received(Message(value), "stream", decode, self.watermark, self.taken)
-            )
+            batch.messages.append(Message(value))
+            batch.decoders.append(decode)
+            batch.offsets.append(self.taken)
             self.taken += 1
-        return alerts
+        batch.begin()
+        return [batch]
 
     def store(self, watermarks):
         self.stored = self.watermark.mark

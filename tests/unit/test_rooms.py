@@ -48,7 +48,7 @@ FLOORS = [
     {"connection"},
     {"decoding", "encoding", "exporting", "service", "topics"},
     {"inquiry", "offloading"},
-    {"trouble"},
+    {"batch", "trouble"},
     {
         "alert",
         "arguments",

@@ -7,69 +7,52 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from igwn_style_client.watermark import Watermark
 
-
-def watermark(*offsets, start=0):
-    mark = Watermark("gracedb.superevent", 2, start)
-    for offset in offsets:
-        mark.begin(offset)
-    return mark
+GAPS = st.sampled_from([0, 0, 0, 1, 2, 1000])
 
 
 class Marks(RuleBasedStateMachine):
-    """Alerts begin with gaps and finish in any order; the model keeps two plain collections."""
+    """Alerts begin together, with gaps, and finish in any order; the model is one dictionary."""
 
     @initialize(start=st.integers(0, 2**62))
     def assign(self, start):
         self.watermark = Watermark("gracedb.superevent", 0, start)
-        self.start = self.highest = start
-        self.begun = []
-        self.finished = set()
-        self.gaps = False
+        self.next = self.highest = start
+        self.unfinished = {}  # where its finishing is noted, by offset
 
-    @rule(gap=st.sampled_from([0, 0, 0, 1, 2, 1000]))
-    def begin(self, gap):
-        offset = (self.begun[-1] + 1 if self.begun else self.start) + gap
-        self.gaps |= gap > 0
-        self.watermark.begin(offset)
-        self.begun.append(offset)
+    @rule(gaps=st.lists(GAPS, max_size=5), beyond=GAPS)
+    def begin(self, gaps, beyond):
+        offsets = []
+        for gap in gaps:
+            offsets.append(self.next + gap)
+            self.next += gap + 1
+        self.next += beyond  # such as test alerts
+        done = self.watermark.begin(offsets, self.next)
+        assert len(done) == len(offsets)
+        self.unfinished |= {offset: (done, number) for number, offset in enumerate(offsets)}
+
+    @rule(gap=GAPS)
+    def skip(self, gap):
+        self.next += gap
+        self.watermark.skip(self.next)
+        self.watermark.skip(self.next - 1)  # which is known already
 
     @precondition(lambda self: self.unfinished)
     @rule(data=st.data())
     def finish(self, data):
-        offset = data.draw(st.sampled_from(self.unfinished))
-        self.watermark.finish(offset)
-        self.finished.add(offset)
+        self.finish_one(data.draw(st.sampled_from(sorted(self.unfinished))))
 
     @precondition(lambda self: self.unfinished)
     @rule()
     def finish_the_first(self):
-        offset = self.unfinished[0]
-        self.watermark.finish(offset)
-        self.finished.add(offset)
-        # Now it is exact, gaps or not.
-        assert self.watermark.mark == self.defined
+        self.finish_one(min(self.unfinished))
 
-    @property
-    def unfinished(self):
-        return [offset for offset in self.begun if offset not in self.finished]
-
-    @property
-    def defined(self):
-        """The smallest offset begun and unfinished, else the last one begun + 1."""
-        last = self.begun[-1] + 1 if self.begun else self.start
-        return min(self.unfinished, default=last)
+    def finish_one(self, offset):
+        done, number = self.unfinished.pop(offset)
+        done[number] = 1
 
     @invariant()
-    def the_mark_is_as_defined(self):
-        mark = self.watermark.mark
-        assert mark == self.defined or self.gaps
-        # Across a gap two numbers mean the same place: no alert lies between them.
-        assert mark <= self.defined
-        assert not any(mark <= offset < self.defined for offset in self.begun)
-
-    @invariant()
-    def nothing_unfinished_lies_before_the_mark(self):
-        assert all(offset >= self.watermark.mark for offset in self.unfinished)
+    def the_mark_is_the_first_that_is_not_finished(self):
+        assert self.watermark.mark == min(self.unfinished, default=self.next)
 
     @invariant()
     def the_mark_never_goes_back(self):
@@ -79,6 +62,7 @@ class Marks(RuleBasedStateMachine):
     @invariant()
     def the_unfinished_are_counted(self):
         assert self.watermark.unfinished == len(self.unfinished)
+        assert self.watermark.next == self.next
 
 
 TestMarks = Marks.TestCase
@@ -87,54 +71,67 @@ TestMarks.settings = settings(max_examples=200, stateful_step_count=50, deadline
 
 @given(st.permutations(range(8)), st.integers(0, 2**62))
 def test_any_order_of_finishing_ends_at_the_end(order, start):
-    mark = watermark(*range(start, start + 8), start=start)
-    done = set()
-    for offset in order:
-        mark.finish(start + offset)
-        done.add(offset)
-        assert mark.mark == start + min(set(range(9)) - done)
+    mark = Watermark("gracedb.superevent", 2, start)
+    finished = set()
+    done = mark.begin(range(start, start + 8))
+    for number in order:
+        done[number] = 1
+        finished.add(number)
+        assert mark.mark == start + min(set(range(9)) - finished)
     assert mark.unfinished == 0
 
 
 def test_before_anything_was_read_the_mark_is_the_start():
-    assert watermark(start=17).mark == 17
-    assert watermark(start=17).unfinished == 0
+    mark = Watermark("gracedb.superevent", 2, 17)
+    assert (mark.mark, mark.next, mark.unfinished) == (17, 17, 0)
 
 
 def test_beginning_moves_nothing():
-    assert watermark(17, 18, 19, start=17).mark == 17
+    mark = Watermark("gracedb.superevent", 2, 17)
+    mark.begin([17, 18, 19])
+    assert (mark.mark, mark.next) == (17, 20)
 
 
 def test_one_that_runs_holds_the_mark():
-    mark = watermark(0, 1, 2, 3)
-    for offset in (1, 2, 3):
-        mark.finish(offset)
+    mark = Watermark("gracedb.superevent", 2, 0)
+    first, second = mark.begin([0, 1]), mark.begin([2, 3])
+    first[1] = 1
+    second[:] = b"\1\1"
     assert (mark.mark, mark.unfinished) == (0, 1)
-    mark.finish(0)
+    first[0] = 1
     assert (mark.mark, mark.unfinished) == (4, 0)
 
 
 def test_gaps_are_stepped_over():
-    mark = watermark(5, 9, 100)  # a compacted topic, or the marks of transactions
-    mark.finish(5)
+    mark = Watermark("gracedb.superevent", 2, 0)
+    done = mark.begin([5, 9, 100])  # a compacted topic, or the marks of transactions
+    done[0] = 1
     assert mark.mark == 9
-    mark.finish(100)
+    done[2] = 1
     assert mark.mark == 9
-    mark.finish(9)
+    done[1] = 1
     assert mark.mark == 101
 
 
+def test_what_was_passed_over_counts_as_finished_after_what_came_before():
+    mark = Watermark("gracedb.superevent", 2, 0)
+    done = mark.begin([0, 1], 5)
+    assert (mark.mark, mark.next) == (0, 5)
+    done[:] = b"\1\1"
+    assert mark.mark == 5
+    mark.begin([], 7)
+    assert (mark.mark, mark.next) == (7, 7)
+
+
 def test_nothing_is_kept_of_what_is_finished():
-    mark = watermark()
+    mark = Watermark("gracedb.superevent", 2, 0)
     for offset in range(1000):
-        mark.begin(offset)
-        mark.finish(offset)
-    assert not mark._begun
-    assert not mark._early
+        mark.begin([offset])[0] = 1
+    assert len(mark._begun) == 1
 
 
 def test_it_knows_its_partition():
-    mark = watermark()
+    mark = Watermark("gracedb.superevent", 2, 0)
     assert (mark.where, mark.over) == (("gracedb.superevent", 2), False)
     with pytest.raises(AttributeError):
         mark.offset = 1

@@ -1,0 +1,104 @@
+"""Alerts of one partition that were read together, before anybody has looked at them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .alert import UNREAD, Alert, Message, payload_of, size_of
+from .watermark import Watermark
+
+__all__ = ["Batch"]
+
+
+class Batch:
+    """Alerts of one partition in the order of their offsets, and which of them are finished.
+
+    They travel in batches from where they are read to their callback, so that one alert costs
+    little: an `Alert` is made only where somebody asks for one.
+
+    Whoever reads fills the batch, and begins it.  From then on it belongs to whoever delivers: one
+    thread takes the messages out, and lets go of each, payload and all, when it is finished.
+
+    Parameters
+    ----------
+    watermark
+        Of the partition.
+    topic
+        Its short name.
+
+    Attributes
+    ----------
+    messages : deque
+        Those that nobody has taken out yet.
+    decoders : list
+        What each message is decoded by; see `Alert.received`.
+    offsets : list of int
+        Where each alert stands in the partition.
+    end : int
+        The first offset that was not looked at, where alerts after the last one were passed over.
+    done : bytearray
+        1 for each alert that needs no further attention.  Any thread may set it.
+    """
+
+    __slots__ = ("decoders", "done", "end", "messages", "offsets", "topic", "watermark")
+
+    def __init__(self, watermark: Watermark, topic: str) -> None:
+        self.watermark = watermark
+        self.topic = topic
+        self.messages: deque[Message] = deque()
+        self.decoders: list[Callable[[Message], Any]] = []
+        self.offsets: list[int] = []
+        self.end = 0
+        self.done: bytearray | memoryview = bytearray()
+
+    @classmethod
+    def of(cls, alert: Alert, watermark: Watermark) -> Batch:
+        """Return a batch of one alert that was received, and has not begun."""
+        batch = cls(watermark, alert.topic)
+        batch._add(alert)
+        return batch
+
+    def _add(self, alert: Alert) -> None:
+        self.messages.append(alert._message)
+        self.decoders.append(lambda _message: payload_of(alert))  # which decodes only once
+        self.offsets.append(alert.offset)
+
+    def begin(self) -> None:
+        """Note in the watermark what was read; the batch gets no further alerts."""
+        self.done = self.watermark.begin(self.offsets, self.end)
+
+    def finish(self, number: int) -> None:
+        """Note that an alert needs no further attention; `number` counts from 0."""
+        self.done[number] = 1
+
+    def alert(self, number: int, message: Message, payload: Any = UNREAD) -> Alert:
+        """Return one of the alerts, whose message was taken out, and perhaps decoded."""
+        decode, offset = self.decoders[number], self.offsets[number]
+        alert = Alert.received(message, self.topic, decode, offset, (self, number))
+        alert._payload = payload
+        return alert
+
+    def __iter__(self) -> Iterator[Alert]:
+        """Take out one alert after the other."""
+        for number in range(len(self.offsets)):
+            yield self.alert(number, self.messages.popleft())
+
+    def apart(self) -> Iterator[tuple[Alert, Batch]]:
+        """Take out one alert after the other, each with a batch of its own."""
+        for alert in self:
+            _, number = alert._place
+            part = Batch(self.watermark, self.topic)
+            part._add(alert)
+            part.done = memoryview(self.done)[number : number + 1]  # and so it is noted here
+            yield alert, part
+
+    def __len__(self) -> int:
+        """How many alerts it was filled with."""
+        return len(self.offsets)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory the messages take while they wait."""
+        return sum(map(size_of, self.messages))
