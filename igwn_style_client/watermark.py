@@ -62,6 +62,8 @@ class Watermark:
         begun = self._begun
         while begun and 0 not in begun[0][1]:
             begun.popleft()
+        while begun and 0 not in begun[-1][1]:  # one that is stuck must not keep all after it
+            begun.pop()
         if offsets:
             begun.append((offsets, done))
             end = max(end, offsets[-1] + 1)

@@ -135,3 +135,17 @@ def test_it_knows_its_partition():
     assert (mark.where, mark.over) == (("gracedb.superevent", 2), False)
     with pytest.raises(AttributeError):
         mark.offset = 1
+
+
+def test_one_that_is_stuck_does_not_keep_those_after_it():
+    mark = Watermark("gracedb.superevent", 0, 0)
+    stuck = mark.begin([0])
+    slow, last = mark.begin([1]), None
+    for offset in range(2, 100):
+        last = mark.begin([offset])
+        last[0] = 1
+        slow[0] = offset > 50
+    assert mark.mark == 0
+    assert len(mark._begun) <= 2
+    stuck[0] = 1
+    assert mark.mark == 100
