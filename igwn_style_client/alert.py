@@ -174,7 +174,8 @@ class Alert:
         offset
             If it is known already: asking the message again costs time.
         place
-            The batch in which it came, and which one of it it is, for whoever delivers it.
+            For whoever delivers it: the watermark of its partition, and the bytes, and which of
+            them, in which to note that it is finished.
         """
         alert = cls.__new__(cls)
         alert._message = message

@@ -42,7 +42,7 @@ class Batch:
         1 for each alert that needs no further attention.  Any thread may set it.
     """
 
-    __slots__ = ("decoders", "done", "end", "messages", "offsets", "topic", "watermark")
+    __slots__ = ("_made", "decoders", "done", "end", "messages", "offsets", "topic", "watermark")
 
     def __init__(self, watermark: Watermark, topic: str) -> None:
         self.watermark = watermark
@@ -52,18 +52,24 @@ class Batch:
         self.offsets: list[int] = []
         self.end = 0
         self.done: bytearray | memoryview = bytearray()
+        self._made: Alert | None = None
 
     @classmethod
     def of(cls, alert: Alert, watermark: Watermark) -> Batch:
-        """Return a batch of one alert that was received, and has not begun."""
-        batch = cls(watermark, alert.topic)
-        batch._add(alert)
+        """Return a batch of one alert that was received; it has begun."""
+        batch = cls._around(alert, watermark)
+        batch.begin()
+        alert._place = watermark, batch.done, 0
         return batch
 
-    def _add(self, alert: Alert) -> None:
-        self.messages.append(alert._message)
-        self.decoders.append(lambda _message: payload_of(alert))  # which decodes only once
-        self.offsets.append(alert.offset)
+    @classmethod
+    def _around(cls, alert: Alert, watermark: Watermark) -> Batch:
+        batch = cls(watermark, alert.topic)
+        batch.messages.append(alert._message)
+        batch.decoders.append(lambda _message: payload_of(alert))  # which decodes only once
+        batch.offsets.append(alert.offset)
+        batch._made = alert  # it may know more than its message
+        return batch
 
     def begin(self) -> None:
         """Note in the watermark what was read; the batch gets no further alerts."""
@@ -75,8 +81,12 @@ class Batch:
 
     def alert(self, number: int, message: Message, payload: Any = UNREAD) -> Alert:
         """Return one of the alerts, whose message was taken out, and perhaps decoded."""
+        if self._made is not None:
+            return self._made
         decode, offset = self.decoders[number], self.offsets[number]
-        alert = Alert.received(message, self.topic, decode, offset, (self, number))
+        # Not the batch: whoever keeps an alert keeps nothing of what was read with it.
+        place = self.watermark, self.done, number
+        alert = Alert.received(message, self.topic, decode, offset, place)
         alert._payload = payload
         return alert
 
@@ -87,10 +97,8 @@ class Batch:
 
     def apart(self) -> Iterator[tuple[Alert, Batch]]:
         """Take out one alert after the other, each with a batch of its own."""
-        for alert in self:
-            _, number = alert._place
-            part = Batch(self.watermark, self.topic)
-            part._add(alert)
+        for number, alert in enumerate(self):
+            part = Batch._around(alert, self.watermark)
             part.done = memoryview(self.done)[number : number + 1]  # and so it is noted here
             yield alert, part
 

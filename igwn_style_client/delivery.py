@@ -558,11 +558,11 @@ class Delivery:
 
     def _try_again(self, alert: Alert, error: Exception) -> _Outcome:
         """Call the callback again as the policy says, and settle what comes of it."""
-        batch, _ = alert._place
+        watermark, _, _ = alert._place
         self._counters.failed += 1
         for wait in self._rules.policy.waits():
             log.warning("the callback raised %r for %s; trying again", error, alert.where)
-            if not self._waited(wait) or batch.watermark.over:
+            if not self._waited(wait) or watermark.over:
                 return _Outcome.OPEN
             try:
                 _refuse_awaitable(self._call(alert))

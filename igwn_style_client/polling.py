@@ -9,7 +9,6 @@ from collections import deque
 from typing import Any
 
 from .alert import Alert
-from .batch import Batch
 from .delivery import Delivery
 from .health import Counters
 
@@ -65,13 +64,13 @@ class Polling:
         self._by_hand = by_hand
         self._queue_bytes = queue_bytes
         self._handed = False
-        self._held: list[tuple[Batch, int]] = []
+        self._held: list[Any] = []
         # Between the threads.  The taker appends; the first alert may be with the user, and stays
         # until it is done with, so that no interruption loses one.
         self._alerts: deque[Alert] = deque()
         self._error: BaseException | None = None
         self._news = threading.Event()
-        self._finished: deque[tuple[Batch, int]] = deque()
+        self._finished: deque[Any] = deque()
         self._at_end = False
         self._closing = threading.Event()
         self._asking = threading.RLock()
@@ -132,8 +131,8 @@ class Polling:
         """Return the first alert of those that are here and can be handed out."""
         while self._alerts:
             alert = self._alerts[0]
-            batch, _ = alert._place
-            if batch.watermark.over:  # taken away while it waited: its new owner delivers it
+            watermark, _, _ = alert._place
+            if watermark.over:  # taken away while it waited: its new owner delivers it
                 self._counters.parked += 1
                 self._alerts.popleft()
             elif self._delivery.is_readable(alert):
@@ -207,8 +206,8 @@ class Polling:
     def _store(self) -> None:
         touched = set()
         while self._finished:
-            batch, number = self._finished.popleft()
-            batch.finish(number)
-            touched.add(batch.watermark)
+            watermark, done, number = self._finished.popleft()
+            done[number] = 1
+            touched.add(watermark)
         if touched:
             self._source.store(touched)

@@ -201,9 +201,7 @@ class Stored:
         if wait > timeout:
             return []
         self._next = None
-        batch = Batch.of(alert, _Place(number, alert))
-        batch.begin()
-        return [batch]
+        return [Batch.of(alert, _Place(number, alert))]
 
     def _due(self, alert: Alert) -> float:
         """Return when, on the monotonic clock, an alert is to be delivered."""
@@ -217,8 +215,8 @@ class Stored:
     def keep(self, alert: Alert, reason: str) -> None:
         """Note why an alert could not be delivered; it stays in the archive."""
         self._archive.store(alert, reason)
-        batch, _ = alert._place
-        batch.watermark.stays = True
+        place, _, _ = alert._place
+        place.stays = True
 
     def store(self, watermarks: Collection[Watermark]) -> None:
         """Remove what is delivered, where that is wanted."""

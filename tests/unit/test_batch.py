@@ -40,7 +40,11 @@ def watermark():
 
 @pytest.fixture
 def batch(watermark):
-    """Of the offsets 10, 11 and 13."""
+    return begun(watermark)
+
+
+def begun(watermark):
+    """Return a batch of the offsets 10, 11 and 13."""
     batch = Batch(watermark, "superevent")
     for offset in (10, 11, 13):
         batch.messages.append(Message(offset, b"%d" % offset))
@@ -78,8 +82,22 @@ def test_alerts_are_made_for_those_who_ask(batch):
         ("superevent", "gracedb.superevent", 2)
     }
     assert alerts[2].payload == {"decoded": b"13"}
-    assert [alert._place for alert in alerts] == [(batch, 0), (batch, 1), (batch, 2)]
+    for number, alert in enumerate(alerts):
+        watermark, done, at = alert._place
+        assert watermark is batch.watermark
+        assert done is batch.done
+        assert at == number
     assert not batch.messages
+
+
+def test_whoever_keeps_an_alert_keeps_nothing_of_what_was_read_with_it(watermark):
+    batch = begun(watermark)
+    others = [weakref.ref(message) for message in list(batch.messages)[1:]]
+    kept = next(iter(batch))
+    del batch
+    gc.collect()
+    assert kept.payload == {"decoded": b"10"}
+    assert [other() for other in others] == [None, None]
 
 
 def test_an_alert_may_be_decoded_already(batch):
@@ -105,6 +123,7 @@ def test_what_is_taken_out_is_let_go_of(batch):
 def test_each_may_have_a_batch_of_its_own_that_finishes_in_any_order(batch, watermark):
     parts = list(batch.apart())
     assert [alert.offset for alert, _ in parts] == [10, 11, 13]
+    assert [list(part) for _, part in parts] == [[alert] for alert, _ in parts]
     assert [(len(part), part.watermark is watermark) for _, part in parts] == [(1, True)] * 3
     for number, mark in ((2, 10), (0, 11), (1, 14)):
         parts[number][1].finish(0)
@@ -115,11 +134,21 @@ def test_a_batch_of_its_own_decodes_no_second_time(watermark):
     seen = []
     alert = Alert.received(Message(10), "superevent", lambda message: seen.append(message) or 5)
     batch = Batch.of(alert, watermark)
-    batch.begin()
     assert alert.payload == 5
-    [again] = batch
-    assert again.payload == 5
+    assert batch.decoders[0](batch.messages[0]) == 5
     assert len(seen) == 1
+
+
+def test_a_batch_of_an_alert_gives_out_that_alert(watermark):
+    alert = Alert.received(Message(10), "superevent", decode)
+    alert._reason = "the dome was closed"  # as an archive knows it, and no message does
+    batch = Batch.of(alert, watermark)
+    assert watermark.mark == 10
+    [again] = batch
+    assert again is alert
+    place, done, number = again._place
+    done[number] = 1
+    assert place.mark == 11
 
 
 def test_what_cannot_be_decoded_says_where_in_any_batch(batch):
@@ -131,6 +160,18 @@ def test_what_cannot_be_decoded_says_where_in_any_batch(batch):
     for alert in (*part, batch.alert(0, Message(10))):
         with pytest.raises(DecodeError, match=r"partition 2, offset 10 cannot be read as JSON: it"):
             alert.payload  # noqa: B018
+
+
+def test_a_batch_of_one_alert_is_let_go_of_without_the_collector(watermark):
+    gc.disable()
+    try:
+        message = Message(10)
+        seen = weakref.ref(message)
+        batch = Batch.of(Alert.received(message, "superevent", decode), watermark)
+        del message, batch
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_its_size_is_that_of_what_waits(batch):

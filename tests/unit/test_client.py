@@ -60,10 +60,7 @@ class Stream:
             self.at_the_end()
             return []
         taken = [self.left.popleft() for _ in range(min(most, len(self.left)))]
-        batches = [Batch.of(alert, self.watermark) for alert in taken]
-        for batch in batches:
-            batch.begin()
-        return batches
+        return [Batch.of(alert, self.watermark) for alert in taken]
 
     def store(self, watermarks):
         self.stored.append({one.where[0]: one.mark for one in watermarks})

@@ -107,6 +107,30 @@ def test_what_fails_may_stay_with_its_new_reason_while_others_go_on(path):
     assert "ValueError: clouds" in reason
 
 
+def test_a_callback_sees_all_that_the_archive_knows(tmp_path):
+    with Archive(tmp_path / "alerts.db") as archive:
+        exactly = NOON + timedelta(microseconds=123_456)  # Kafka knows milliseconds
+        one = Alert("superevent", None, time=exactly, raw=b"1")
+        archive.store(one, "the dome was closed")
+        [stored_one] = archive
+        got = []
+        assert replay(archive, lambda topic, payload, alert: got.append(alert)) == 1
+        assert got == [stored_one]
+        assert (got[0].time, got[0].reason) == (exactly, "the dome was closed")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_fails_again_lies_there_once(tmp_path, workers):
+    with Archive(tmp_path / "alerts.db") as archive:
+        exactly = NOON + timedelta(microseconds=123_456)
+        archive.store(Alert("superevent", None, time=exactly, raw=b"7"), "the dome was closed")
+        how = {"on_failure": "set_aside", "remove": True, "workers": workers}
+        assert replay(archive, Collect(fails_for=[7]), **how) == 0
+        [one] = archive
+        assert one.time == exactly
+        assert "ValueError: clouds" in one.reason
+
+
 def test_what_still_cannot_be_read_stays(tmp_path):
     with Archive(tmp_path / "alerts.db") as archive:
         archive.store(alert(1, raw=b"{"), "no JSON, at an earlier time")
