@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 import traceback
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager, suppress
@@ -298,14 +298,13 @@ class Delivery:
         self._told: set[tuple[str, str]] = set()
         self._dealt_with = itertools.count(1)
         # Of lanes only.
-        self._through: deque[tuple[Batch, int]] = deque()
+        self._through: deque[tuple[Watermark, int, int]] = deque()
         self._ready: SimpleQueue[_Lane | None] = SimpleQueue()
         self._lanes: dict[Hashable, _Lane] = {}
         self._lock = threading.Lock()
         # Set when a lane has run empty.
         self._room = threading.Event()
-        self._waiting: Counter[Watermark] = Counter()
-        self._waiting_bytes = 0
+        self._waiting = self._waiting_bytes = 0
 
     def run(self) -> None:
         """Deliver until `stopping` is set, or an alert fails for the last time.
@@ -409,7 +408,7 @@ class Delivery:
     def _is_full(self) -> bool:
         """Whether more alerts would only wait: many are here, and not all in lanes that run."""
         busy = len(self._running) == self._rules.workers or not self._ready.empty()
-        enough = busy and self._waiting.total() > _ENOUGH
+        enough = busy and self._waiting > _ENOUGH
         return enough or self._waiting_bytes >= self._rules.queue_bytes
 
     def _sort(self, batches: list[Batch]) -> None:
@@ -424,7 +423,7 @@ class Delivery:
         sized = [(name, batch, batch.size) for name, batch in named]
         with self._lock:
             for name, batch, size in sized:
-                self._waiting[batch.watermark] += len(batch)
+                self._waiting += len(batch)
                 self._waiting_bytes += size
                 lane = self._lanes.get(name)
                 if lane is None:
@@ -449,18 +448,21 @@ class Delivery:
             with self._lock:
                 batches, lane.batches = lane.batches, deque()
             while batches:
-                batch, size = batches.popleft()
-                try:
-                    self._deliver(batch, tally)
-                except BaseException as error:
-                    self._park(error)
-                self._through.append((batch, size))
+                self._deliver_in_lane(*batches.popleft(), tally)
             with self._lock:
                 if lane.batches:  # and the other lanes come first
                     self._ready.put(lane)
                 else:
                     del self._lanes[lane.name]
                     self._room.set()
+
+    def _deliver_in_lane(self, batch: Batch, size: int, tally: dict[str, int]) -> None:
+        """Deliver a batch, and let go of it: a lane may wait long for the next one."""
+        try:
+            self._deliver(batch, tally)
+        except BaseException as error:
+            self._park(error)
+        self._through.append((batch.watermark, len(batch), size))
 
     def _park(self, error: BaseException) -> None:
         """Let no further callback start: nothing is repeated needlessly."""
@@ -470,14 +472,15 @@ class Delivery:
         self._room.set()
 
     def _collect(self) -> None:
-        """Note which batches the lanes are through with, and store the marks."""
+        """Note what the lanes are through with, and store the marks that they may have moved."""
+        touched = set(self._running.copy().values())  # lanes come and go meanwhile
         while self._through:
-            batch, size = self._through.popleft()
-            self._waiting[batch.watermark] -= len(batch)
+            watermark, number, size = self._through.popleft()
+            self._waiting -= number
             self._waiting_bytes -= size
-        if self._waiting:
-            self._source.store(self._waiting)
-            self._waiting = +self._waiting  # without those of which nothing waits any more
+            touched.add(watermark)
+        if touched:
+            self._source.store(touched)
 
     # -- alerts ------------------------------------------------------------------------------------
 
@@ -506,15 +509,20 @@ class Delivery:
                 if self._parked or is_stopping():
                     return
                 if watermark.over:  # taken away while it waited: its new owner delivers it
-                    self._counters.parked += len(messages)
+                    left = len(messages)  # before: no call may come between, in any lane
+                    self._counters.parked += left
                     return
                 message = messages.popleft()  # and let go of, payload and all, when it is finished
                 payload = UNREAD
                 try:
                     payload = decode(message)
                     if wants_alert:
-                        alert = batch.alert(number, message, payload)
-                        result = call(topic=topic, payload=payload, alert=alert)
+                        # By no name of ours, which would keep it while the next one is decoded.
+                        result = call(
+                            topic=topic,
+                            payload=payload,
+                            alert=batch.alert(number, message, payload),
+                        )
                     else:
                         result = call(topic=topic, payload=payload)
                     if result is not None:
@@ -522,7 +530,7 @@ class Delivery:
                 except Exception as error:
                     outcome = self._failed(batch.alert(number, message, payload), error)
                     if outcome is _Outcome.OPEN:
-                        return
+                        continue  # and see above why it ends
                     delivered = outcome is _Outcome.DELIVERED
                 else:
                     delivered = True
