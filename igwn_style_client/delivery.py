@@ -511,6 +511,7 @@ class Delivery:
                 if watermark.over:  # taken away while it waited: its new owner delivers it
                     left = len(messages)  # before: no call may come between, in any lane
                     self._counters.parked += left
+                    messages.clear()
                     return
                 message = messages.popleft()  # and let go of, payload and all, when it is finished
                 payload = UNREAD

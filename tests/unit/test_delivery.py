@@ -1078,6 +1078,24 @@ def test_what_waited_behind_a_failure_when_it_was_taken_away_is_counted():
     assert source.marks == [0]
 
 
+def test_what_was_taken_away_is_let_go_of():
+    source = ListSource(*range(4))
+    seen = [weakref.ref(message) for _, message, _ in source.left]
+    stopping = threading.Event()
+    left = []
+
+    def at_the_end():
+        left.extend(message() for message in seen)
+        stopping.set()
+
+    def call(alert):
+        source.watermarks[0].over = True
+
+    source.at_the_end = at_the_end
+    Delivery(source, on(call), stopping, Rules(250)).run()
+    assert left == [None] * 4
+
+
 def test_a_lane_that_waits_keeps_nothing():
     source = ListSource(*range(4))
     seen = [weakref.ref(message) for _, message, _ in source.left]
