@@ -222,8 +222,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._queue_bytes = queue_bytes
         self._on_listening = on_listening
         self._counters = counters or Counters()
-        #: Waits until no callback of these watermarks runs, and finishes what has returned;
-        #: whoever runs callbacks sets it.
+        #: Waits until no callback of these watermarks runs; whoever runs callbacks sets it.
         self.settle: Callable[[Collection[Watermark]], None] = lambda _watermarks: None
         #: Whether a topic that appears is read too, by its full name.
         self.wants: Callable[[str], bool] | None = None
