@@ -523,6 +523,11 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
                 context = f"taking part in the stream of {self._names()}"
                 self._broken(from_kafka(error.args[0], context))
                 return []
+            except BaseException:
+                # Ctrl-C in a poll comes when it returns, and drops what it has read before that has
+                # begun.  Whoever read on, as the keeper may, would mark it: so begin anew.
+                self._error = BrokerUnreachable(f"reading from {self._names()} was interrupted")
+                raise
             finally:
                 self._away_since = time.monotonic()
 
