@@ -280,7 +280,7 @@ def test_the_checker_allows(room, source):
         (
             "client",
             "from confluent_kafka import Consumer",
-            "only through broker, doctor, errors, inquiry, marks, positions, reader, rights, settings",
+            "only through broker, doctor, errors, inquiry, marks, positions, reader, rights",
         ),
         ("doctor", "import requests.auth", "doctor imports requests, which may come in only"),
         ("client", "import rich", "client imports rich, which may come in only through cli_"),
