@@ -69,6 +69,8 @@ _FIRST = 100
 _KEEPER_SECONDS = 1.0
 # Not at every look for alerts: what is done only now and then is done with cold caches.
 _LOOK_AFTER_SECONDS = 1.0
+# The same while nothing arrives and no answer is due.
+_LOOK_AFTER_QUIET_SECONDS = 2.0
 # How long a consumer that is given up may take to leave its group before it does so behind us.
 _RETIRE_SECONDS = 2.0
 _CLOSE_SECONDS = 10.0
@@ -267,6 +269,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._contact = time.monotonic()
         self._looked = 0.0
         self._looked_after = 0.0
+        # Whether something has arrived, or was marked, since then.
+        self._stirred = False
 
         self._baton = threading.Lock()
         self._away_since: float | None = None
@@ -492,10 +496,11 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             raise self._error
         if refused := self._trouble.conclusion():
             raise refused
-        messages = kafka.consume(most, 0)
+        messages = kafka.consume(most, 0) if self._stirred else []
         if not messages:
             first = kafka.poll(timeout)
             messages = [] if first is None else [first]
+        self._stirred = self._stirred or bool(messages)
         self._counters.last_poll = now = time.monotonic()
         if self._asked_at is not None and now - self._asked_at > _PATIENCE_SECONDS:
             self._asked_at = None
@@ -520,10 +525,12 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
 
     def _look_after(self, now: float, busy: bool) -> None:
         """Notice what happens to topics and brokers, also while there is plenty to deliver."""
-        if now - self._looked_after < _LOOK_AFTER_SECONDS:
-            return
-        self._looked_after = now
         assert self._identities is not None  # noqa: S101  # `_open` made it
+        quiet = not (self._stirred or self._identities.asking)
+        seconds = _LOOK_AFTER_QUIET_SECONDS if quiet else _LOOK_AFTER_SECONDS
+        if now - self._looked_after < seconds:
+            return
+        self._looked_after, self._stirred = now, False
         for topic in self._identities.made_anew(self._topics):
             if self._forget_the_old(topic):
                 self._identities.accept(topic)
@@ -844,6 +851,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
     def _store(self, watermarks: Collection[Watermark]) -> None:
         ours = [one for one in watermarks if self._live.get(one.where) is one]
         self._marks.store(self._kafka if self._joined else None, ours)
+        self._stirred = True
 
     # -- the keeper --------------------------------------------------------------------------------
 

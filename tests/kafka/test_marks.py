@@ -1,5 +1,7 @@
 """The marks of a reader's partitions, with a real group's broker."""
 
+from functools import partial
+
 import confluent_kafka as ck
 import pytest
 
@@ -30,8 +32,17 @@ def consumer(kafka, group):
         "log_level": 0,
     }
     consumer = ck.Consumer(settings)
+    wait_until(partial(has_a_coordinator, consumer), 60, "the group's coordinator")
     yield consumer
     consumer.close()
+
+
+def has_a_coordinator(consumer):
+    try:
+        consumer.committed([ck.TopicPartition("none", 0)], timeout=5)
+    except ck.KafkaException:
+        return False
+    return True
 
 
 def committed(consumer, *partitions):
