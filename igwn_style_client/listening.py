@@ -156,20 +156,19 @@ class Listening:
                 yield None, None
                 return
             store = None
-            path = set_aside_path(manner)
-            if path is not None:
-                aside = _Aside(path, named=manner.set_aside is not None)
+            if manner.set_aside is not False:
+                aside = _Aside(manner)
                 stack.callback(aside.close)
-                log.info("what cannot be delivered is set aside in %s", aside.path)
+                log.info("what cannot be delivered is set aside in %s", aside)
                 store = aside.store
-                stack.callback(self._tell, aside.path, self.counters.set_aside)
+                stack.callback(self._tell, aside, self.counters.set_aside)
             yield stack.enter_context(open_stream()), store
 
-    def _tell(self, path: os.PathLike[str], before: int) -> None:
+    def _tell(self, aside: _Aside, before: int) -> None:
         """Say at the end how many alerts lie where; of those of a kind only the first was told."""
         number = self.counters.set_aside - before
         if number:
-            log.warning("set aside in %s: %d", path, number)
+            log.warning("set aside in %s: %d", aside, number)
 
     def stop(self) -> None:
         """Stop the `listen` that runs, or the first one before it does."""
@@ -180,21 +179,32 @@ class _Aside:
     """The archive of what cannot be delivered.
 
     One whose path the user has named is opened at once, so that a wrong path is noticed.  Otherwise
-    a listener needs no place to write until something is set aside, and no SQLite in its memory.
+    a listener needs no place to write until something is set aside, and neither SQLite nor what
+    knows the default path in its memory.
     """
 
-    def __init__(self, path: Path, named: bool) -> None:
-        self.path = path.absolute()
-        self._named = named
-        if named:
+    def __init__(self, manner: Manner) -> None:
+        self._manner = manner
+        self._named = manner.set_aside is not None
+        if self._named:
             self._archive.open()
+
+    def __str__(self) -> str:
+        """Show the path, which is looked up when somebody wants to know."""
+        return str(self._path)
+
+    @cached_property
+    def _path(self) -> Path:
+        path = set_aside_path(self._manner)
+        assert path is not None  # noqa: S101  # only where alerts are set aside
+        return path.absolute()
 
     @cached_property
     def _archive(self) -> Archive:
         # Should two lanes come here at once, each has its own, and they share the file.
         from .archive import Archive
 
-        return Archive(self.path, ceiling=_SET_ASIDE_CEILING, make_folder=not self._named)
+        return Archive(self._path, ceiling=_SET_ASIDE_CEILING, make_folder=not self._named)
 
     def store(self, alert: Alert, reason: str) -> None:
         """Set an alert aside; when this returns, it is on the disk."""

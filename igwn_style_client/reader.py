@@ -30,6 +30,7 @@ from .dialect import Dialect
 from .errors import BrokerUnreachable, StreamError, TopicNotFound, from_kafka, is_transient
 from .health import Counters
 from .inquiry import Inquiry
+from .marks import Marks
 from .positions import Partition, StartAt
 from .retry import RetryPolicy
 from .settings import LOGGER, options_for, stall_seconds
@@ -65,10 +66,11 @@ _PIECE_SECONDS = 0.5
 # Taken together, by the size of the alerts before; while that is not known, not many.
 _AT_ONCE_BYTES = 4 * 2**20
 _FIRST = 100
-_COMMIT_AGAIN_SECONDS = 0.5
 _KEEPER_SECONDS = 1.0
 # Not at every look for alerts: what is done only now and then is done with cold caches.
 _LOOK_AFTER_SECONDS = 1.0
+# The same while nothing arrives and no answer is due.
+_LOOK_AFTER_QUIET_SECONDS = 2.0
 # How long a consumer that is given up may take to leave its group before it does so behind us.
 _RETIRE_SECONDS = 2.0
 _CLOSE_SECONDS = 10.0
@@ -77,8 +79,6 @@ _CLOSE_UNUSED_SECONDS = 0.5
 _LOST_SECONDS = 20.0
 # After how long a place in the group is overdue.
 _PATIENCE_SECONDS = 6.0
-# For how long after a topic was made anew the group's mark may be one of the old topic.
-_DISTRUST_SECONDS = 60.0
 # How long the last commit waits to hear whether a topic is still the one that was read.
 _LAST_ASK_SECONDS = 0.5
 
@@ -219,6 +219,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._short_names: dict[str, str] = {}
         self._grouped = group_id is not None
         self._start_at = start_at
+        self._marks = Marks(self._grouped, start_at)
         self._queue_bytes = queue_bytes
         self._on_listening = on_listening
         self._counters = counters or Counters()
@@ -242,16 +243,12 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         )
         self._consumer = _Consumer(self._conf, self.take, self.store)
         self._kafka: Any = None
-        self._commit_at = 0.0
         self._joined = False
         self._inquiry: Inquiry | None = None
         self._identities: on_broker.Identities | None = None
         self._closed_to_us: set[str] = set()
         self._known: set[Partition] | None = None
         self._live: dict[Partition, Watermark] = {}
-        self._marks: dict[Partition, int] = {}
-        self._uncommitted: dict[Partition, int] = {}
-        self._distrusted: dict[Partition, float] = {}
         self._backlog: deque[tuple[Batch, int]] = deque()
         self._backlog_bytes = 0
         self._paused = False
@@ -271,6 +268,8 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._contact = time.monotonic()
         self._looked = 0.0
         self._looked_after = 0.0
+        # Whether something has arrived, or was marked, since then.
+        self._stirred = False
 
         self._baton = threading.Lock()
         self._away_since: float | None = None
@@ -404,10 +403,9 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         ended = self._end({(one.topic, one.partition) for one in taken})
         self.settle(ended)
         marks = {one.where: one.mark for one in ended}
-        self._store_last(marks, kafka)
-        self._commit(marks)
-        for one in marks:
-            self._uncommitted.pop(one, None)  # from now on it is the next owner's
+        self._marks.hand_over(kafka, marks)
+        self._marks.commit(kafka, marks)
+        self._marks.pass_on(marks)
         kafka.incremental_unassign(taken)
 
     @_whole
@@ -417,66 +415,20 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         self._lost_at = time.monotonic()
         # Others have them already, and what is unfinished here is theirs too.
         log.warning("the group gave %d partitions away; alerts may be repeated", len(taken))
-        for watermark in self._end({(one.topic, one.partition) for one in taken}):
-            self._uncommitted.pop(watermark.where, None)
+        ended = self._end({(one.topic, one.partition) for one in taken})
+        self._marks.pass_on(one.where for one in ended)
         kafka.incremental_unassign(taken)
 
     def _begin(self, partitions: Collection[Partition]) -> list[TopicPartition]:
-        """Fix where each partition begins, so that no crash or reconnect can move it."""
+        """Fix where each partition begins."""
         assert self._known is not None  # noqa: S101  # `_open` has seen the topics
-        marks = self._first_marks(partitions) if self._grouped else self._own_marks(partitions)
+        all_topics = self.wants is not None
+        begins = self._marks.fix(self._kafka, partitions, self._known, all_topics)
         self._known |= set(partitions)
-        for one in partitions:
-            self._marks[one] = marks[one]
-            self._live[one] = Watermark(*one, marks[one])
-            log.info('listening to "%s", partition %d, from offset %d', *one, marks[one])
-        return [TopicPartition(*one, marks[one]) for one in partitions]
-
-    def _own_marks(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Return our marks, and begins for the partitions that are new to us."""
-        marks = {one: self._marks[one] for one in partitions if one in self._marks}
-        unmarked = set(partitions) - marks.keys()
-        known = self._known or set()
-        return marks | positions.starts(self._kafka, unmarked, self._start_at, new=unmarked - known)
-
-    def _first_marks(self, partitions: Collection[Partition]) -> dict[Partition, int]:
-        """Return the group's marks; where it has none, make and commit them.
-
-        They are made for all partitions of a topic at once, and for all topics where all are
-        wanted, whoever is assigned which: so a partition without a mark beside one with a mark is
-        younger than the group, and is read from its beginning.  So is one whose mark the broker
-        had and dropped: its topic was made anew.  Of the broker's mark and ours the farther one
-        counts: another member may have moved it on, or the broker has refused for a while to take
-        ours.
-        """
-        known = self._known or set()
-        topics = {topic for topic, _ in (partitions if self.wants is None else known)}
-        whole = set(partitions) | {one for one in known if one[0] in topics}
-        marks = positions.committed(self._kafka, whole)
-        marked = topics if self.wants is not None and marks else {topic for topic, _ in marks}
-        now = time.monotonic()
-        for one in partitions:
-            if self._distrusted.pop(one, 0.0) > now:
-                marks.pop(one, None)  # of the old topic: it can outlive it
-        ahead = {one: self._marks[one] for one in marks if self._marks.get(one, 0) > marks[one]}
-        marks.update(ahead)
-        self._uncommitted.update({one: at for one, at in ahead.items() if one in partitions})
-        # A first mark that was not committed yet still counts: "latest" would be later by now.
-        marks.update(
-            {one: at for one, at in self._uncommitted.items() if one in whole and one not in marks}
-        )
-        unmarked = whole - marks.keys()
-        new = {
-            one for one in unmarked if one[0] in marked or one not in known or one in self._marks
-        }
-        first = positions.starts(self._kafka, unmarked, self._start_at, new=new)
-        self._uncommitted.update({one: at for one, at in first.items() if one in partitions})
-        # Those of other members only where they have not made one meanwhile: theirs may be lower.
-        # All in one request, so that nobody sees a part of them.
-        if others := first.keys() - set(partitions):
-            others -= positions.committed(self._kafka, others).keys()
-        self._commit_first_marks({one: first[one] for one in others})
-        return marks | first
+        for one, offset in begins.items():
+            self._live[one] = Watermark(*one, offset)
+            log.info('listening to "%s", partition %d, from offset %d', *one, offset)
+        return [TopicPartition(*one, offset) for one, offset in begins.items()]
 
     def _end(self, partitions: Collection[Partition]) -> list[Watermark]:
         self._ended.difference_update(partitions)
@@ -533,8 +485,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
 
     def _take(self, most: int, timeout: float) -> list[Batch]:
         kafka = self._kafka
-        if self._uncommitted:
-            self._commit_first_marks()
+        self._marks.tend(kafka)
         if self._paused and self._backlog_bytes <= self._queue_bytes // 2:
             kafka.resume(kafka.assignment())
             self._paused = False
@@ -549,10 +500,11 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             raise self._error
         if refused := self._trouble.conclusion():
             raise refused
-        messages = kafka.consume(most, 0)
+        messages = kafka.consume(most, 0) if self._stirred else []
         if not messages:
             first = kafka.poll(timeout)
             messages = [] if first is None else [first]
+        self._stirred = self._stirred or bool(messages)
         self._counters.last_poll = now = time.monotonic()
         if self._asked_at is not None and now - self._asked_at > _PATIENCE_SECONDS:
             self._asked_at = None
@@ -577,10 +529,12 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
 
     def _look_after(self, now: float, busy: bool) -> None:
         """Notice what happens to topics and brokers, also while there is plenty to deliver."""
-        if now - self._looked_after < _LOOK_AFTER_SECONDS:
-            return
-        self._looked_after = now
         assert self._identities is not None  # noqa: S101  # `_open` made it
+        quiet = not (self._stirred or self._identities.asking)
+        seconds = _LOOK_AFTER_QUIET_SECONDS if quiet else _LOOK_AFTER_SECONDS
+        if now - self._looked_after < seconds:
+            return
+        self._looked_after, self._stirred = now, False
         for topic in self._identities.made_anew(self._topics):
             if self._forget_the_old(topic):
                 self._identities.accept(topic)
@@ -732,9 +686,9 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             for partition in [one for one in gone if one in self._live]:
                 gone.remove(partition)
                 self._read_anew(partition, 0)
-                self._uncommitted.pop(partition)
+                self._marks.pass_on([partition])
         self._drop(gone)
-        self._distrusted.update(dict.fromkeys(gone, time.monotonic() + _DISTRUST_SECONDS))
+        self._marks.distrust(gone)
         return True
 
     def _drop(self, partitions: Collection[Partition]) -> None:
@@ -742,11 +696,9 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         ended = self._end(partitions)
         if ended and not self._grouped:  # in a group they are taken away
             self._kafka.incremental_unassign([TopicPartition(*one.where) for one in ended])
-        for one in partitions:
-            self._marks.pop(one, None)
-            self._uncommitted.pop(one, None)
-            if self._known is not None:
-                self._known.discard(one)
+        self._marks.drop(partitions)
+        if self._known is not None:
+            self._known.difference_update(partitions)
 
     def _read_anew(self, partition: Partition, oldest: int) -> None:
         log.error('"%s", partition %d, was made anew; reading all of it', *partition)
@@ -756,7 +708,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
 
     def _go_to(self, partition: Partition, offset: int) -> None:
         """Read a partition from another offset on."""
-        self._marks[partition] = self._uncommitted[partition] = self._live[partition].mark
+        self._marks.put(partition, self._live[partition].mark)
         place = TopicPartition(*partition, offset)
         self._kafka.incremental_unassign([place])
         self._kafka.incremental_assign([place])
@@ -801,14 +753,13 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         for watermark in live:
             watermark.over = True
         self.settle(live)
-        for watermark in live:
-            self._marks[watermark.where] = watermark.mark
+        marks = {watermark.where: watermark.mark for watermark in live}
+        self._marks.note(marks)
         self._counters.lag = None
         self._backlog.clear()
         self._ended.clear()
         self._backlog_bytes = 0
         self._paused = False
-        marks = {watermark.where: watermark.mark for watermark in live}
         anew: list[str] = []
         if self._identities is not None and self._grouped and marks:
             anew = self._identities.made_anew({topic for topic, _ in marks}, _LAST_ASK_SECONDS)
@@ -816,9 +767,9 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         def leave() -> None:
             # The marks of a topic that was made anew just now would point into the new one.
             marks.update({one: _oldest_or_0(kafka, one) for one in marks if one[0] in anew})
-            self._store_last(marks, kafka)
+            self._marks.hand_over(kafka, marks)
             end = time.monotonic() + patience
-            while not self._commit(marks, kafka) and time.monotonic() < end:
+            while not self._marks.commit(kafka, marks) and time.monotonic() < end:
                 kafka.poll(0.1)  # the group is being shared out anew: the old generation is over
             if self._grouped and not marks:
                 # librdkafka's close() does not leave the group for a member without partitions,
@@ -896,63 +847,15 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
         if new:
             self._kafka.incremental_assign(self._begin(new))
 
-    # -- marks -----------------------------------------------------------------------------------
-
     def store(self, watermarks: Collection[Watermark]) -> None:
         """Store the marks that have moved; librdkafka commits them within a second."""
         with self._baton:
             self._store(watermarks)
 
     def _store(self, watermarks: Collection[Watermark]) -> None:
-        moved = []
-        for watermark in watermarks:
-            mark = watermark.mark
-            ours = self._live.get(watermark.where) is watermark
-            if ours and self._marks[watermark.where] != mark:
-                self._marks[watermark.where] = mark
-                self._uncommitted.pop(watermark.where, None)
-                moved.append(TopicPartition(*watermark.where, mark))
-        if moved and self._grouped and self._joined:
-            try:
-                self._kafka.store_offsets(offsets=moved)
-            except KafkaException as error:  # the partition is just being taken away
-                log.info("the marks could not be stored: %s", error.args[0])
-
-    def _commit_first_marks(self, others: Mapping[Partition, int] | None = None) -> None:
-        """Commit the marks that librdkafka would not: the first ones, and those that went back."""
-        now = time.monotonic()
-        marks = {**self._uncommitted, **(others or {})}
-        if now >= self._commit_at and self._commit(marks):
-            self._uncommitted.clear()
-        self._commit_at = time.monotonic() + _COMMIT_AGAIN_SECONDS if self._uncommitted else 0.0
-
-    def _store_last(self, marks: Mapping[Partition, int], kafka: Any) -> None:
-        """Store marks that are about to be committed.
-
-        librdkafka commits what was stored once more when a partition is given up, and would put
-        an older mark over a newer one.
-        """
-        if marks and self._grouped:
-            offsets = [TopicPartition(*one, offset) for one, offset in marks.items()]
-            try:
-                kafka.store_offsets(offsets=offsets)
-            except KafkaException as error:
-                log.info("the marks could not be stored: %s", error.args[0])
-
-    def _commit(self, marks: Mapping[Partition, int], kafka: Any = None) -> bool:
-        """Commit now; False if the broker did not take it, which costs repeats, never alerts."""
-        if not marks or not self._grouped:
-            return True
-        offsets = [TopicPartition(*one, offset) for one, offset in marks.items()]
-        try:
-            answer = (kafka or self._kafka).commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:
-            refused = [error.args[0]]
-        else:
-            refused = [one.error for one in answer or () if one.error is not None]
-        if refused:
-            log.warning("the marks could not be committed now: %s", refused[0])
-        return not refused
+        ours = [one for one in watermarks if self._live.get(one.where) is one]
+        self._marks.store(self._kafka if self._joined else None, ours)
+        self._stirred = True
 
     # -- the keeper --------------------------------------------------------------------------------
 

@@ -12,8 +12,9 @@ from .inquiry import Inquiry
 
 __all__ = ["Identities", "brokers", "existing", "not_there"]
 
-# A topic that was made anew is noticed within five seconds: whoever asks us comes by once a second,
-# to ask and for the answer.  What was read of it until then comes again.
+# A topic that was made anew is noticed within five seconds: whoever asks us comes by two seconds
+# after an answer, to ask, and a second later for the next one.  What was read of it until then
+# comes again.
 _ASK_SECONDS = 3.0
 # What a broker says that knows no identities.
 _NONE = "AAAAAAAAAAAAAAAAAAAAAA"
@@ -41,6 +42,11 @@ class Identities:
         self._found: dict[str, str] = {}
         #: The partitions of the topics, as far as the last question has been answered.
         self.partitions: dict[str, list[int]] = {}
+
+    @property
+    def asking(self) -> bool:
+        """Whether answers are due."""
+        return bool(self._asked)
 
     def made_anew(self, topics: Collection[str], wait: float = 0.0) -> list[str]:
         """Return those of the topics that are others than before, until `accept` is called.

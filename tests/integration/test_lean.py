@@ -16,13 +16,14 @@ from igwn_style_client import client
 alerts = client(**json.loads(sys.argv[1]))
 alerts.listen(lambda topic, payload: None, "superevent", until_eos=True)
 health = alerts.health()
-print(json.dumps([health.delivered, health.set_aside, str(alerts.set_aside_path), *sys.modules]))
+used = list(sys.modules)
+print(json.dumps([health.delivered, health.set_aside, str(alerts.set_aside_path), *used]))
 """
 OF_OTHERS = {
     f"igwn_style_client.{room}"
     for room in ("doctor", "publishing", "receipts", "replaying", "simulation")
 }
-OF_ARCHIVES = {"sqlite3", "igwn_style_client.archive"}
+OF_ARCHIVES = {"sqlite3", "igwn_style_client.archive", "platformdirs"}
 
 
 def listened(broker, group):

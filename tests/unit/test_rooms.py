@@ -48,7 +48,7 @@ FLOORS = [
     {"connection"},
     {"decoding", "encoding", "exporting", "service", "topics"},
     {"inquiry", "offloading"},
-    {"batch", "trouble"},
+    {"batch", "marks", "trouble"},
     {
         "alert",
         "arguments",
@@ -85,6 +85,7 @@ DOORS = {
         "doctor",
         "errors",
         "inquiry",
+        "marks",
         "positions",
         "reader",
         "rights",
@@ -279,7 +280,7 @@ def test_the_checker_allows(room, source):
         (
             "client",
             "from confluent_kafka import Consumer",
-            "only through broker, doctor, errors, inquiry, positions, reader, rights, settings",
+            "only through broker, doctor, errors, inquiry, marks, positions, reader, rights",
         ),
         ("doctor", "import requests.auth", "doctor imports requests, which may come in only"),
         ("client", "import rich", "client imports rich, which may come in only through cli_"),
