@@ -98,9 +98,12 @@ def _steps(messages, others):
         put_decoder(decode)
         put_offset(message.offset())
 
+    def note(number):
+        batch.done[number] = 1
+
     yield timed("putting it into a batch", receive, messages)
     batch.begin()
-    yield timed("noting that it is finished", batch.finish, range(len(batch)))
+    yield timed("noting that it is finished", note, range(len(batch)))
     values = [message.value() for message in messages]
     yield timed("decoding: json", json.loads, values)
     try:

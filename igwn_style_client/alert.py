@@ -174,8 +174,7 @@ class Alert:
         offset
             If it is known already: asking the message again costs time.
         place
-            For whoever delivers it: the watermark of its partition, and the bytes, and which of
-            them, in which to note that it is finished.
+            For whoever delivers it: a `batch.Place`.
         """
         alert = cls.__new__(cls)
         alert._message = message

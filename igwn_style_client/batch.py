@@ -9,7 +9,11 @@ from typing import Any
 from .alert import UNREAD, Alert, Message, payload_of, size_of
 from .watermark import Watermark
 
-__all__ = ["Batch"]
+__all__ = ["Batch", "Place"]
+
+#: The watermark of an alert's partition, and the bytes, and which of them, in which to note that it
+#: is finished.
+Place = tuple[Watermark, bytearray | memoryview, int]
 
 
 class Batch:
@@ -74,10 +78,6 @@ class Batch:
     def begin(self) -> None:
         """Note in the watermark what was read; the batch gets no further alerts."""
         self.done = self.watermark.begin(self.offsets, self.end)
-
-    def finish(self, number: int) -> None:
-        """Note that an alert needs no further attention; `number` counts from 0."""
-        self.done[number] = 1
 
     def alert(self, number: int, message: Message, payload: Any = UNREAD) -> Alert:
         """Return one of the alerts, whose message was taken out, and perhaps decoded."""

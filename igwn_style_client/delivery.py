@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 Callback = Callable[..., Any]
 
 # How long one look for new alerts may last, and so how soon a stop is seen.
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 0.4
 # What is there is taken together, at least so many at once: it costs no latency, and an alert that
 # is taken alone costs twice the time.
 _BATCH = 250
@@ -365,7 +365,7 @@ class Delivery:
                     if self.is_readable(alert):
                         yield alert
                         tally[alert.topic] += 1
-                    batch.finish(number)
+                    batch.done[number] = 1
                     source.store([batch.watermark])
 
     def _is_over(self) -> bool:

@@ -9,6 +9,7 @@ from collections import deque
 from typing import Any
 
 from .alert import Alert
+from .batch import Place
 from .delivery import Delivery
 from .health import Counters
 
@@ -64,13 +65,13 @@ class Polling:
         self._by_hand = by_hand
         self._queue_bytes = queue_bytes
         self._handed = False
-        self._held: list[Any] = []
+        self._held: list[Place] = []
         # Between the threads.  The taker appends; the first alert may be with the user, and stays
         # until it is done with, so that no interruption loses one.
         self._alerts: deque[Alert] = deque()
         self._error: BaseException | None = None
         self._news = threading.Event()
-        self._finished: deque[Any] = deque()
+        self._finished: deque[Place] = deque()
         self._at_end = False
         self._closing = threading.Event()
         self._asking = threading.RLock()

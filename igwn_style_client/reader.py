@@ -133,7 +133,7 @@ class _Consumer(adc.consumer.Consumer):  # type: ignore[misc]  # adc has no type
                 for number, alert in enumerate(batch):
                     yield alert._message  # type: ignore[misc]  # a Message by another name
                     if autocommit:
-                        batch.finish(number)
+                        batch.done[number] = 1
                         self._store([batch.watermark])
 
 

@@ -60,11 +60,11 @@ def test_what_was_read_has_begun(batch, watermark):
 
 
 def test_what_is_finished_moves_the_mark(batch, watermark):
-    batch.finish(1)
+    batch.done[1] = 1
     assert watermark.mark == 10
-    batch.finish(0)
+    batch.done[0] = 1
     assert watermark.mark == 13
-    batch.finish(2)
+    batch.done[2] = 1
     assert (watermark.mark, watermark.unfinished) == (14, 0)
 
 
@@ -126,7 +126,7 @@ def test_each_may_have_a_batch_of_its_own_that_finishes_in_any_order(batch, wate
     assert [list(part) for _, part in parts] == [[alert] for alert, _ in parts]
     assert [(len(part), part.watermark is watermark) for _, part in parts] == [(1, True)] * 3
     for number, mark in ((2, 10), (0, 11), (1, 14)):
-        parts[number][1].finish(0)
+        parts[number][1].done[0] = 1
         assert watermark.mark == mark
 
 
