@@ -36,8 +36,9 @@ log = logging.getLogger(__name__)
 
 Callback = Callable[..., Any]
 
-# How long one look for new alerts may last, and so how soon a stop is seen.
-_LOOK_SECONDS = 0.4
+# How long one look for new alerts may last, and so how soon a stop is seen.  In it confluent_kafka
+# wakes up every fifth of a second by itself.
+_LOOK_SECONDS = 0.6
 # What is there is taken together, at least so many at once: it costs no latency, and an alert that
 # is taken alone costs twice the time.
 _BATCH = 250
@@ -389,9 +390,10 @@ class Delivery:
                 self._room.clear()  # before the look whether there is any
                 self._collect()
                 if self._is_full():
-                    self._room.wait(_LOOK_SECONDS)  # the source's keeper goes on polling meanwhile
+                    self._room.wait(_STORE_SECONDS)  # the source's keeper goes on polling meanwhile
                 else:
-                    self._sort(self._source.take(most, _LOOK_SECONDS))
+                    seconds = _STORE_SECONDS if self._waiting else _LOOK_SECONDS
+                    self._sort(self._source.take(most, seconds))
                 if not self._waiting_bytes and self._is_over():
                     return
         finally:

@@ -69,8 +69,9 @@ _FIRST = 100
 _KEEPER_SECONDS = 1.0
 # Not at every look for alerts: what is done only now and then is done with cold caches.
 _LOOK_AFTER_SECONDS = 1.0
-# The same while nothing arrives and no answer is due.
-_LOOK_AFTER_QUIET_SECONDS = 2.0
+# The same while nothing arrives, and while an answer is due.
+_LOOK_AFTER_QUIET_SECONDS = 4.0
+_ANSWER_SECONDS = 0.3
 # How long a consumer that is given up may take to leave its group before it does so behind us.
 _RETIRE_SECONDS = 2.0
 _CLOSE_SECONDS = 10.0
@@ -530,8 +531,9 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
     def _look_after(self, now: float, busy: bool) -> None:
         """Notice what happens to topics and brokers, also while there is plenty to deliver."""
         assert self._identities is not None  # noqa: S101  # `_open` made it
-        quiet = not (self._stirred or self._identities.asking)
-        seconds = _LOOK_AFTER_QUIET_SECONDS if quiet else _LOOK_AFTER_SECONDS
+        seconds = _LOOK_AFTER_SECONDS if self._stirred else _LOOK_AFTER_QUIET_SECONDS
+        if self._identities.asking:
+            seconds = _ANSWER_SECONDS
         if now - self._looked_after < seconds:
             return
         self._looked_after, self._stirred = now, False
@@ -861,8 +863,10 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
 
     def _keep(self) -> None:
         """Poll, and store the marks, while the thread that takes alerts is away in a callback."""
-        while not self._closed.wait(_KEEPER_SECONDS):
+        seconds = _KEEPER_SECONDS
+        while not self._closed.wait(seconds):
             since = self._away_since
+            seconds = _KEEPER_SECONDS if since is not None else 2 * _KEEPER_SECONDS
             if since is None or time.monotonic() - since < _KEEPER_SECONDS:
                 continue
             with self._baton:

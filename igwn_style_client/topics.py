@@ -12,9 +12,9 @@ from .inquiry import Inquiry
 
 __all__ = ["Identities", "brokers", "existing", "not_there"]
 
-# A topic that was made anew is noticed within five seconds: whoever asks us comes by two seconds
-# after an answer, to ask, and a second later for the next one.  What was read of it until then
-# comes again.
+# A topic that was made anew is noticed within five seconds: whoever asks us comes by every second,
+# or four after an answer if nothing arrives, and at once for an answer.  What was read of it until
+# then comes again.
 _ASK_SECONDS = 3.0
 # What a broker says that knows no identities.
 _NONE = "AAAAAAAAAAAAAAAAAAAAAA"
