@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, Protocol
 
 from .alert import UNREAD, Alert
@@ -303,8 +303,8 @@ class Delivery:
         self._ready: SimpleQueue[_Lane | None] = SimpleQueue()
         self._lanes: dict[Hashable, _Lane] = {}
         self._lock = threading.Lock()
-        # Set when a lane has run empty.
-        self._room = threading.Event()
+        # Told when a lane has run empty.  No event: a second Ctrl-C could leave its lock taken.
+        self._room: SimpleQueue[None] = SimpleQueue()
         self._waiting = self._waiting_bytes = 0
 
     def run(self) -> None:
@@ -387,10 +387,12 @@ class Delivery:
         most = max(self._rules.batch_size, _BATCH)
         try:
             while not (self._stopping.is_set() or self._parked):
-                self._room.clear()  # before the look whether there is any
+                while not self._room.empty():  # before the look whether there is any
+                    self._room.get()
                 self._collect()
                 if self._is_full():
-                    self._room.wait(_STORE_SECONDS)  # the source's keeper goes on polling meanwhile
+                    with suppress(Empty):  # the source's keeper goes on polling meanwhile
+                        self._room.get(timeout=_STORE_SECONDS)
                 else:
                     seconds = _STORE_SECONDS if self._waiting else _LOOK_SECONDS
                     self._sort(self._source.take(most, seconds))
@@ -456,7 +458,7 @@ class Delivery:
                     self._ready.put(lane)
                 else:
                     del self._lanes[lane.name]
-                    self._room.set()
+                    self._room.put(None)
 
     def _deliver_in_lane(self, batch: Batch, size: int, tally: dict[str, int]) -> None:
         """Deliver a batch, and let go of it: a lane may wait long for the next one."""
@@ -471,7 +473,7 @@ class Delivery:
         self._parked = True
         with self._lock:
             self._failure = self._failure or error
-        self._room.set()
+        self._room.put(None)
 
     def _collect(self) -> None:
         """Note what the lanes are through with, and store the marks that they may have moved."""
@@ -556,7 +558,7 @@ class Delivery:
         """
         if next(self._dealt_with) == self._rules.count:
             self._parked = True
-            self._room.set()
+            self._room.put(None)
 
     def _failed(self, alert: Alert, error: Exception) -> _Outcome:
         """Settle what comes of an alert that could not be decoded, or whose callback raised."""
