@@ -12,9 +12,7 @@ import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cached_property
 from typing import Any, Protocol
 
 import adc.producer
@@ -71,18 +69,19 @@ class _Masked(dict[str, Any]):
         return f"<settings: {', '.join(sorted(self))}>"
 
 
-@dataclass
 class _Config(adc.producer.ProducerConfig):  # type: ignore[misc]  # adc has no types
     """adc's configuration with our settings, and the user's, on top."""
 
-    options: Mapping[str, Any] = field(default_factory=dict)
-    #: Made once, for adc asks several times and a token command is no small thing.
-    told: _Masked = field(default_factory=_Masked)
+    def __init__(self, options: Mapping[str, Any], **given: Any) -> None:
+        super().__init__(**given)
+        self.options = options
+        # Made once, for adc asks several times and a token command is no small thing.
+        self._told = _Masked()
 
     def _to_confluent_kafka(self) -> dict[str, Any]:
-        if not self.told:
-            self.told.update(self._settings())
-        return self.told
+        if not self._told:
+            self._told.update(self._settings())
+        return self._told
 
     def _settings(self) -> dict[str, Any]:
         config: dict[str, Any] = super()._to_confluent_kafka()
@@ -141,6 +140,7 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
             options=options or {},
         )
         self._own: Any = None
+        self._offload_server: str | None = None
         self._opening = threading.Lock()
         try:
             super().__init__(config)
@@ -186,10 +186,12 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
     def _producer(self, producer: Any) -> None:
         self._own = producer
 
-    @cached_property
+    @property
     def offload_server(self) -> str:
-        """Where the broker wants what is too large for Kafka; "" if nowhere."""
-        return offloading.server_of(self.brokers, self.auth)
+        """Where the broker wants what is too large for Kafka; "" if nowhere, or if it is silent."""
+        if self._offload_server is None:
+            self._offload_server = offloading.server_of(self.brokers, self.auth)
+        return self._offload_server or ""
 
     def forked(self) -> None:
         """Start anew in a child process, which has none of librdkafka's threads.

@@ -116,7 +116,7 @@ class Decoder:
             return None
         if self._trusted is None:
             self._trusted = offloading.server_of(self._brokers, self._auth)
-        trusted, asked = urlsplit(self._trusted), urlsplit(url)
+        trusted, asked = urlsplit(self._trusted or ""), urlsplit(url)
         if (trusted.scheme, trusted.netloc) != (asked.scheme, asked.netloc):
             return None
         return offloading.login(self._auth)

@@ -17,7 +17,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -70,8 +69,7 @@ class Source(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(NamedTuple):
     """How alerts are delivered.
 
     Attributes
@@ -97,21 +95,21 @@ class Rules:
         Whether even a single worker is a lane, not the thread of `run`.
     until_end
         Whether it ends when all that there is has been delivered.
-    count
-        After how many that were delivered or set aside it ends; None: never.
+    most
+        How many are delivered or set aside before it ends; None: it does not.
     """
 
     batch_size: int = 1
     workers: int = 1
     key: Callable[[Alert], Hashable] | None = None
-    policy: RetryPolicy = field(default_factory=RetryPolicy)
+    policy: RetryPolicy = RetryPolicy()
     store_failed: Callable[[Alert, str], None] | None = None
     store_unreadable: Callable[[Alert, str], None] | None = None
     queue_bytes: int = 64 * 2**20
     settle_seconds: float = 30.0
     apart: bool = False
     until_end: bool = False
-    count: int | None = None
+    most: int | None = None
 
 
 class Call(NamedTuple):
@@ -503,7 +501,7 @@ class Delivery:
             Called now and then to store the marks, if nobody else does.
         """
         running, me, now = self._running, threading.get_ident(), time.monotonic
-        is_stopping, counts = self._stopping.is_set, self._rules.count is not None
+        is_stopping, counts = self._stopping.is_set, self._rules.most is not None
         call, wants_alert = self._call
         watermark, topic, messages, done = batch.watermark, batch.topic, batch.messages, batch.done
         store_at = now() + _STORE_SECONDS
@@ -556,7 +554,7 @@ class Delivery:
 
         Not by setting the event: a signal handler that sets it too could wait for us for ever.
         """
-        if next(self._dealt_with) == self._rules.count:
+        if next(self._dealt_with) == self._rules.most:
             self._parked = True
             self._room.put(None)
 
@@ -649,12 +647,14 @@ class Delivery:
             time.sleep(0.01)
 
 
-@dataclass(slots=True, eq=False)
 class _Lane:
     """Alerts with one key, and their sizes; one at a time is in a callback."""
 
-    name: Hashable
-    batches: deque[tuple[Batch, int]] = field(default_factory=deque)
+    __slots__ = ("batches", "name")
+
+    def __init__(self, name: Hashable) -> None:
+        self.name = name
+        self.batches: deque[tuple[Batch, int]] = deque()
 
 
 class _Outcome(Enum):

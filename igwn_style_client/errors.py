@@ -50,6 +50,7 @@ __all__ = [
     "is_too_large",
     "is_transient",
     "kind_of",
+    "passes",
 ]
 
 
@@ -243,6 +244,12 @@ _TRANSIENT = _UNREACHABLE | {
 def is_transient(error: KafkaError) -> bool:
     """Whether an error passes by itself, so that reading simply goes on."""
     return error.code() in _TRANSIENT and not error.fatal()
+
+
+def passes(error: Exception) -> bool:
+    """Whether what confluent_kafka or adc has raised passes by itself."""
+    cause = error.error if isinstance(error, KafkaException) else next(iter(error.args), None)
+    return isinstance(cause, KafkaError) and is_transient(cause)
 
 
 def is_too_large(error: KafkaError) -> bool:

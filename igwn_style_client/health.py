@@ -10,7 +10,7 @@ from dataclasses import dataclass
 __all__ = ["Counters", "Health"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Health:
     """How a client is.
 

@@ -7,8 +7,9 @@ and holds its URL.
 from __future__ import annotations
 
 import logging
+import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import hop.io
@@ -17,19 +18,37 @@ from hop.auth import Auth
 from hop.models import ExternalMessage
 
 from . import fetching
+from .errors import passes
+from .retry import RetryPolicy
 
 __all__ = ["login", "offload", "server_of"]
 
 log = logging.getLogger(__name__)
 
+# For how long a broker is asked again that has not said, for a reason that passes.
+_INSISTS_SECONDS = 5.0
 
-def server_of(brokers: Sequence[str], auth: Auth | None) -> str:
-    """Ask a broker for its offload server; "" if it names none, or does not answer."""
-    try:
-        return hop.io._get_offload_server(list(brokers), auth) or ""
-    except Exception as error:  # of adc, confluent_kafka and hop: all kinds
-        log.warning("the broker's offload server is not known: %r", error)
-        return ""
+
+def server_of(
+    brokers: Sequence[str], auth: Auth | None, sleep: Callable[[float], None] = time.sleep
+) -> str | None:
+    """Ask a broker for its offload server.
+
+    Returns
+    -------
+    str or None
+        "" if it names none; None if that is not known, for it did not answer.
+    """
+    waits, end = RetryPolicy(None, 0.25).waits(), time.monotonic() + _INSISTS_SECONDS
+    while True:
+        try:
+            return hop.io._get_offload_server(list(brokers), auth) or ""
+        except Exception as error:  # of adc, confluent_kafka and hop: all kinds
+            # A broker that has just been started answers so, as it does in its first second.
+            if time.monotonic() > end or not passes(error):
+                log.warning("the broker's offload server is not known: %r", error)
+                return None
+        sleep(next(waits))
 
 
 def login(auth: Auth | None) -> Any:

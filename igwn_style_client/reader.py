@@ -11,7 +11,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial, wraps
 from typing import Any
@@ -84,12 +83,13 @@ _PATIENCE_SECONDS = 6.0
 _LAST_ASK_SECONDS = 0.5
 
 
-@dataclass
 class _Config(adc.consumer.ConsumerConfig):  # type: ignore[misc]  # adc has no types
     """adc's configuration with our settings, and the user's, on top."""
 
-    grouped: bool = True
-    options: Mapping[str, Any] = field(default_factory=dict)
+    def __init__(self, grouped: bool, options: Mapping[str, Any], **given: Any) -> None:
+        super().__init__(**given)
+        self.grouped = grouped
+        self.options = options
 
     def _to_confluent_kafka(self) -> dict[str, Any]:
         config: dict[str, Any] = super()._to_confluent_kafka()
