@@ -187,11 +187,11 @@ class Connection(adc.producer.Producer):  # type: ignore[misc]  # adc has no typ
         self._own = producer
 
     @property
-    def offload_server(self) -> str:
-        """Where the broker wants what is too large for Kafka; "" if nowhere, or if it is silent."""
+    def offload_server(self) -> str | None:
+        """Where the broker wants what is too large for Kafka; see `offloading.server_of`."""
         if self._offload_server is None:
             self._offload_server = offloading.server_of(self.brokers, self.auth)
-        return self._offload_server or ""
+        return self._offload_server
 
     def forked(self) -> None:
         """Start anew in a child process, which has none of librdkafka's threads.

@@ -95,7 +95,7 @@ class Rules(NamedTuple):
         Whether even a single worker is a lane, not the thread of `run`.
     until_end
         Whether it ends when all that there is has been delivered.
-    most
+    until_count
         How many are delivered or set aside before it ends; None: it does not.
     """
 
@@ -109,7 +109,7 @@ class Rules(NamedTuple):
     settle_seconds: float = 30.0
     apart: bool = False
     until_end: bool = False
-    most: int | None = None
+    until_count: int | None = None
 
 
 class Call(NamedTuple):
@@ -501,7 +501,7 @@ class Delivery:
             Called now and then to store the marks, if nobody else does.
         """
         running, me, now = self._running, threading.get_ident(), time.monotonic
-        is_stopping, counts = self._stopping.is_set, self._rules.most is not None
+        is_stopping, counts = self._stopping.is_set, self._rules.until_count is not None
         call, wants_alert = self._call
         watermark, topic, messages, done = batch.watermark, batch.topic, batch.messages, batch.done
         store_at = now() + _STORE_SECONDS
@@ -554,7 +554,7 @@ class Delivery:
 
         Not by setting the event: a signal handler that sets it too could wait for us for ever.
         """
-        if next(self._dealt_with) == self._rules.most:
+        if next(self._dealt_with) == self._rules.until_count:
             self._parked = True
             self._room.put(None)
 

@@ -126,7 +126,7 @@ class Listening:
                 # In a lane even if it is the only one, so that a signal does not cut it off.
                 apart=run is not None,
                 until_end=until_eos,
-                most=count,
+                until_count=count,
             )
             call = adapt(callback, run)
             Delivery(stream, call, self.stopping, rules, self.counters).run()

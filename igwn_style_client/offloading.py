@@ -21,7 +21,7 @@ from . import fetching
 from .errors import passes
 from .retry import RetryPolicy
 
-__all__ = ["login", "offload", "server_of"]
+__all__ = ["advice", "login", "offload", "server_of"]
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,13 @@ def server_of(
                 log.warning("the broker's offload server is not known: %r", error)
                 return None
         sleep(next(waits))
+
+
+def advice(server: str | None) -> str:
+    """Say what to do with what is too large, by what `server_of` returned."""
+    if server is None:
+        return "whether it names an offload server could not be learnt now: try again"
+    return f"send it again, to {server}" if server else "send a link to what is large"
 
 
 def login(auth: Auth | None) -> Any:

@@ -26,7 +26,7 @@ from .errors import (
     kind_of,
 )
 from .fetching import CannotFetch
-from .offloading import offload
+from .offloading import advice, offload
 from .receipts import Unconfirmed
 
 __all__ = ["Session", "together"]
@@ -293,7 +293,8 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
     def _why(self, sent: _Sent, error: Any) -> StreamError:
         if is_too_large(error):
             payload, packed = self._pack(sent.message, None, False)
-            return self._too_large(sent.topic, self._estimate_message_size(payload, packed))
+            size = self._estimate_message_size(payload, packed)
+            return self._too_large(sent.topic, size, advice(self._connection.offload_server))
         return self._connection.explained(error, sent.topic)
 
     def _limit(self, topic: str, size: int) -> int:
@@ -307,7 +308,7 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
         connection = self._connection
         server = connection.offload_server
         if not server:
-            raise _unconfirmed([new.told()], self._too_large(topic, size))
+            raise _unconfirmed([new.told()], self._too_large(topic, size, advice(server)))
         try:
             return offload(server, topic, payload, headers, key, self.auth, connection.timeout)
         except CannotFetch as error:
@@ -316,11 +317,8 @@ class Session(hop.io.Producer):  # type: ignore[misc]  # hop has no types
             raise _unconfirmed([new.told()], why) from why
 
     def _too_large(
-        self, topic: str, size: int, what: str = "", kind: type[StreamError] = StreamError
+        self, topic: str, size: int, what: str, kind: type[StreamError] = StreamError
     ) -> StreamError:
-        if not what:
-            server = self._connection.offload_server
-            what = f"send it again, to {server}" if server else "send a link to what is large"
         return kind(
             f'too large for "{topic}" on {", ".join(self.broker_addresses)}: {size} bytes with its '
             f"headers, and the limit is {self._limit(topic, size)} (max.message.bytes); {what}"

@@ -501,11 +501,10 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             raise self._error
         if refused := self._trouble.conclusion():
             raise refused
-        messages = kafka.consume(most, 0) if self._stirred else []
+        messages = kafka.consume(most, 0)
         if not messages:
             first = kafka.poll(timeout)
             messages = [] if first is None else [first]
-        self._stirred = self._stirred or bool(messages)
         self._counters.last_poll = now = time.monotonic()
         if self._asked_at is not None and now - self._asked_at > _PATIENCE_SECONDS:
             self._asked_at = None
@@ -531,9 +530,12 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
     def _look_after(self, now: float, busy: bool) -> None:
         """Notice what happens to topics and brokers, also while there is plenty to deliver."""
         assert self._identities is not None  # noqa: S101  # `_open` made it
-        seconds = _LOOK_AFTER_SECONDS if self._stirred else _LOOK_AFTER_QUIET_SECONDS
         if self._identities.asking:
             seconds = _ANSWER_SECONDS
+        elif self._stirred or self._counters.lag is None:
+            seconds = _LOOK_AFTER_SECONDS
+        else:
+            seconds = _LOOK_AFTER_QUIET_SECONDS
         if now - self._looked_after < seconds:
             return
         self._looked_after, self._stirred = now, False
@@ -595,6 +597,7 @@ class Reader(hop.io.Consumer):  # type: ignore[misc]  # hop has no types
             ends = batches[0].messages[0], batches[-1].messages[-1]
             self._most = max(1, _AT_ONCE_BYTES // max(map(size_of, ends)))
             self._in_touch()
+            self._stirred = True
             self._counters.last_alert = self._contact
             if self._tried:
                 self._tried = False

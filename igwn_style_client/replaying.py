@@ -135,7 +135,7 @@ def _partition(alert: Alert) -> Hashable:
     return alert.full_name, alert.partition
 
 
-class _Place(Watermark):
+class _Row(Watermark):
     """The watermark of one stored alert.
 
     Archives hold alerts in any order and of topics that were made anew, so that an offset tells
@@ -201,7 +201,7 @@ class Stored:
         if wait > timeout:
             return []
         self._next = None
-        return [Batch.of(alert, _Place(number, alert))]
+        return [Batch.of(alert, _Row(number, alert))]
 
     def _due(self, alert: Alert) -> float:
         """Return when, on the monotonic clock, an alert is to be delivered."""
@@ -215,11 +215,11 @@ class Stored:
     def keep(self, alert: Alert, reason: str) -> None:
         """Note why an alert could not be delivered; it stays in the archive."""
         self._archive.store(alert, reason)
-        place, _, _ = alert._place
-        place.stays = True
+        row, _, _ = alert._place
+        row.stays = True
 
     def store(self, watermarks: Collection[Watermark]) -> None:
         """Remove what is delivered, where that is wanted."""
-        for place in watermarks if self._remove else ():
-            if isinstance(place, _Place) and not (place.unfinished or place.stays):
-                self._archive.remove(place.number)
+        for row in watermarks if self._remove else ():
+            if isinstance(row, _Row) and not (row.unfinished or row.stays):
+                self._archive.remove(row.number)

@@ -428,7 +428,7 @@ def test_it_ends_after_so_many_that_were_delivered_or_set_aside(batch_size, rule
 
     source, aside = ListSource(*range(9), decode=decode), []
     rules |= {"store_failed": lambda alert, why: aside.append(alert.offset)}
-    rules |= {"store_unreadable": rules["store_failed"], "most": 3}
+    rules |= {"store_unreadable": rules["store_failed"], "until_count": 3}
     counters = Counters()
     Delivery(source, on(call), threading.Event(), Rules(batch_size, **rules), counters).run()
     assert (counters.delivered["superevent"], aside) == (1, [1, 2])
@@ -445,7 +445,7 @@ def test_what_runs_when_so_many_are_done_finishes_too(count):
         source,
         on(lambda alert: seen.append(alert.offset)),
         threading.Event(),
-        Rules(workers=2, most=count),
+        Rules(workers=2, until_count=count),
     ).run()
     assert count <= len(seen) <= count + 1
 

@@ -7,7 +7,7 @@ from adc.errors import KafkaException
 
 from igwn_style_client.decoding import Decoder
 from igwn_style_client.igwn import dialect
-from igwn_style_client.offloading import server_of
+from igwn_style_client.offloading import advice, server_of
 
 FRESH = ck.KafkaException(ck.KafkaError(ck.KafkaError.NOT_COORDINATOR))
 REFUSED = ck.KafkaException(ck.KafkaError(ck.KafkaError.GROUP_AUTHORIZATION_FAILED))
@@ -68,3 +68,9 @@ def test_whoever_decodes_asks_again_until_it_is_known(answers):
     decoder._login(f"{URL}/msg/1")
     assert decoder._trusted == URL
     assert answers == [pytest.fail]
+
+
+def test_what_to_do_with_what_is_too_large():
+    assert advice(URL) == f"send it again, to {URL}"
+    assert advice("") == "send a link to what is large"
+    assert "try again" in advice(None)  # and not that there is none
